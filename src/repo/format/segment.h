@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Index segment: a sorted, immutable table chunk id -> place. The plaintext is used in place (memory-mapped from the local cache), so all is fixed-size.
+ *
+ *   0    header, 64 bytes: magic "2FOLDIDX", le16 version, 6 zero, le32 pack count, le32 block count, le64 chunk count, session id[32]
+ *   64   packs:  id[32], u8 kind, 3 zero bytes, le32 size of the pack in bytes
+ *   ..   blocks: le32 pack (row), le32 block number in the pack, le32 offset in the pack, le32 sealed length, le32 raw length
+ *   ..   chunks, ascending by id: id[32], le32 block (row), le32 offset in the raw block, le32 length
+ * Sizes follow exactly from the counts. The sealed object: see docs/FORMAT.md "Sealed objects" (padded, in messages of 1 MiB).
+ * Ids are uniform (keyed hash), so a look-up interpolates: about one page of the chunk table is touched.
+ */
+#ifndef REPO_FORMAT_SEGMENT_H
+#define REPO_FORMAT_SEGMENT_H
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/id.h"
+#include "seal/seal.h"
+
+#define SEGMENT_HEADER_SIZE 64u
+#define SEGMENT_PACK_SIZE 40u
+#define SEGMENT_BLOCK_SIZE 20u
+#define SEGMENT_CHUNK_SIZE 44u
+
+struct segment_pack {
+	struct id id;
+	enum seal_kind kind;
+	uint32_t size;
+};
+struct segment_block {
+	uint32_t pack, number, offset, sealed_length, raw_length;
+};
+struct segment_chunk {
+	struct id id;
+	uint32_t block, offset, length;
+};
+
+/* A view of a segment's bytes, which stay the caller's. */
+struct segment {
+	const uint8_t *packs, *blocks, *chunks;
+	uint32_t pack_count, block_count;
+	uint64_t chunk_count;
+	struct id session;
+};
+
+/* Sorts chunks in place (stable for equal ids: the first wins, the others are dropped), then appends the whole segment. */
+int segment_encode(struct buf *b, const struct id *session, const struct segment_pack *packs, size_t pack_count, const struct segment_block *blocks,
+                   size_t block_count, struct segment_chunk *chunks, size_t chunk_count, struct error *err);
+/* Checks header and exact size only (a segment may be gigabytes): rows are checked when they are read. */
+int segment_view(struct segment *ret, const void *data, size_t len, struct error *err);
+void segment_pack_at(const struct segment *s, uint32_t row, struct segment_pack *ret);
+/* Row numbers out of range: ERR_CORRUPT. */
+int segment_block_at(const struct segment *s, uint32_t row, struct segment_block *ret, struct error *err);
+void segment_chunk_at(const struct segment *s, uint64_t row, struct segment_chunk *ret);
+/* Interpolation search; false: not there. */
+bool segment_find(const struct segment *s, const struct id *id, uint64_t *ret_row);
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Keys, chunk ids, authenticated encryption, compression of blocks.
+ *
+ * One master key of 32 bytes for a repository. From it HKDF-SHA-256 (RFC 5869) derives, with salt = repository id and
+ * a fixed info text each: the chunk-id key for data, that for metadata, the cutting key, and the object key. Every object (pack, index segment,
+ * snapshot, ...) has a random 32-byte id and a key of its own: HKDF(object key, salt = object id, info = "twofold object" and its kind). Under that key,
+ * messages are ChaCha20-Poly1305 (RFC 8439) with a 96-bit nonce = le64 counter, le32 zero; the associated data is repository id,
+ * object id, le32 kind, le64 counter. So no message can be moved to another place, object, kind or repository.
+ * Keys live in memory that is locked and wiped (libsodium). struct seal_keys is read-only after opening, for any number of threads;
+ * struct seal_cipher and struct seal_coder are for one thread at a time.
+ */
+#ifndef SEAL_SEAL_H
+#define SEAL_SEAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/id.h"
+
+#define SEAL_KEY_SIZE 32
+#define SEAL_TAG_SIZE 16
+
+/* What an object is; the number is part of the format. */
+enum seal_kind {
+	SEAL_PACK_DATA = 1,
+	SEAL_PACK_META = 2,
+	SEAL_INDEX = 3,
+	SEAL_SNAPSHOT = 4,
+	SEAL_SESSION = 5,
+	SEAL_TOMBSTONE = 6,
+};
+
+/* Chunk ids of data and of metadata are hashed under different keys, so equal bytes never make a file's chunk stand for a tree. */
+enum chunk_class { CHUNK_DATA = 0, CHUNK_META = 1 };
+
+struct seal_keys;
+
+/* Fills with random bytes from the system; cannot fail once seal_init was called. */
+void seal_random(void *ret, size_t len);
+/* Once, before anything else, from one thread. */
+int seal_init(struct error *err);
+
+int seal_keys_open(struct seal_keys **ret, const uint8_t master[SEAL_KEY_SIZE], const struct id *repository, struct error *err);
+void seal_keys_free(struct seal_keys *k);
+DEFINE_CLEAN(seal_keys, seal_keys_free)
+/* The 32 bytes that cut_new wants. */
+void seal_cut_key(const struct seal_keys *k, uint8_t ret[32]);
+const uint8_t *seal_master(const struct seal_keys *k);
+const struct id *seal_repository(const struct seal_keys *k);
+
+/* Keyed BLAKE3 of the chunk's bytes. */
+void seal_chunk_id(const struct seal_keys *k, enum chunk_class class, const void *data, size_t len, struct id *ret);
+
+/* --- one object's cipher ------------------------------------------------- */
+struct seal_cipher;
+int seal_cipher_new(struct seal_cipher **ret, const struct seal_keys *k, enum seal_kind kind, const struct id *object, struct error *err);
+void seal_cipher_free(struct seal_cipher *c);
+DEFINE_CLEAN(seal_cipher, seal_cipher_free)
+/* out gets len + SEAL_TAG_SIZE bytes; must not overlap plain. A counter is used once in an object's life: the caller sees to it. */
+int seal_encrypt(struct seal_cipher *c, uint64_t counter, const void *plain, size_t len, uint8_t *out, struct error *err);
+/* len includes the tag; out gets len - SEAL_TAG_SIZE bytes. ERR_CORRUPT when it does not authenticate. */
+int seal_decrypt(struct seal_cipher *c, uint64_t counter, const void *sealed, size_t len, uint8_t *out, struct error *err);
+
+/* --- blocks: compress, then encrypt --------------------------------------- */
+/* Block plaintext: u8 algorithm (0 stored, 1 zstd frame), le32 raw length, payload. */
+#define SEAL_BLOCK_HEAD 5
+#define SEAL_BLOCK_MAX (8u << 20) /* raw bytes of a block at the most */
+
+struct seal_coder; /* zstd contexts and scratch buffers */
+int seal_coder_new(struct seal_coder **ret, int level, struct error *err);
+void seal_coder_free(struct seal_coder *c);
+DEFINE_CLEAN(seal_coder, seal_coder_free)
+/* Replaces *ret by the sealed block. Data that does not shrink is stored as it is (tried quickly first where it looks incompressible). */
+int seal_block(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t counter, const void *raw, size_t len, struct buf *ret, struct error *err);
+/* Replaces *ret by the raw bytes. All lengths are checked against max before anything is allocated. */
+int unseal_block(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t counter, const void *sealed, size_t len, size_t max, struct buf *ret,
+                 struct error *err);
+
+/* --- wrapping the master key ------------------------------------------------ */
+enum seal_wrap { SEAL_WRAP_PASSPHRASE = 1 /* Argon2id 1.3 */, SEAL_WRAP_KEYFILE = 2 /* 32 random bytes, HKDF */ };
+
+struct seal_wrapped {
+	enum seal_wrap how;
+	uint32_t argon_passes;       /* passphrase: t; 0 for a key file */
+	uint32_t argon_memory_kib;   /* passphrase: m */
+	uint8_t salt[32];            /* Argon2id takes the first 16 bytes */
+	uint8_t sealed[SEAL_KEY_SIZE + SEAL_TAG_SIZE]; /* ChaCha20-Poly1305, nonce zero (the key is used once), AAD below */
+};
+
+#define SEAL_ARGON_PASSES 3u
+#define SEAL_ARGON_MEMORY_KIB (128u << 10)
+#define SEAL_ARGON_MEMORY_MAX_KIB (4u << 20) /* a hostile key object cannot make us allocate more */
+
+/* aad/aad_len: bytes bound to the wrapping (the key object's header). secret: the passphrase's bytes, or a key file's 32. Fills all of ret but .how and the
+ * argon fields, which the caller has set. */
+int seal_wrap_key(struct seal_wrapped *ret, const uint8_t master[SEAL_KEY_SIZE], const void *secret, size_t secret_len, const void *aad,
+                  size_t aad_len, struct error *err);
+/* ret_ok false: another secret (not an error). */
+int seal_unwrap_key(const struct seal_wrapped *w, const void *secret, size_t secret_len, const void *aad, size_t aad_len,
+                    uint8_t ret_master[SEAL_KEY_SIZE], bool *ret_ok, struct error *err);
+
+#endif
