@@ -6,10 +6,10 @@
  * work (compressing a chunk) goes before what makes more of it (scanning a folder), and memory
  * stays bounded. A lane can be given a limit: pool_submit then runs the task at once, on
  * the submitting thread, when the lane is full; nobody ever waits for room, so nothing deadlocks.
- * TASK_LAST lanes are taken newest first (a depth-first walk), the others oldest first.
+ * POOL_SCAN is taken newest first (a depth-first walk), the others oldest first.
  *
  * Every task learns a slot number, 0 to pool_slots()-1, that no other task running at the same
- * time has: per-thread state (codecs, buffers) stands in an array of that many. Threads
+ * time has, except those it runs itself by submitting to a full lane: per-thread state (codecs, buffers) stands in an array of that many. Threads
  * outside of the pool have the slot that they pass to pool_submit (the last slots are kept for them).
  *
  * The first error cancels: later tasks still run their function with *cancelled true so that they can free
