@@ -34,7 +34,7 @@ static int add_ten(const struct task_context *ctx, void *arg, struct error *err)
 	return 0;
 }
 
-static int fail(const struct task_context *ctx, void *arg, struct error *err)
+static int break_down(const struct task_context *ctx, void *arg, struct error *err)
 {
 	(void)ctx;
 	(void)arg;
@@ -62,7 +62,7 @@ static void first_error_cancels(void **state)
 	struct sum sum = { 0 };
 	struct error err = { 0 };
 	assert_int_equal(pool_new(&pool, 2, 1, (unsigned[]){ 0, 0, 0 }, NULL), 0);
-	pool_submit(pool, POOL_FINISH, 2, fail, NULL);
+	pool_submit(pool, POOL_FINISH, 2, break_down, NULL);
 	assert_int_equal(pool_wait(pool, &err), -1);
 	assert_int_equal(err.kind, ERR_IO);
 	pool_submit(pool, POOL_FINISH, 2, add_one, &sum);
