@@ -67,13 +67,19 @@ DEFINE_CLEAN(block, block_free)
 #define CLEAN_BLOCK CLEAN(block_cleanup)
 
 /* A regular file or a block device, told apart by itself. O_RDONLY, or O_RDWR with writable. Size and
- * sector of a device come from BLKGETSIZE64 and BLKSSZGET. */
+ * sector of a device come from BLKGETSIZE64 and BLKSSZGET; a file's sector is 512, its size may be odd.
+ * Writable, a device is opened exclusively: ERR_BUSY when it or a partition of it is mounted or claimed. */
 int block_open_file(struct block **ret, const char *path, bool writable, struct error *err);
+/* The same for what is already open (a file just created); fd becomes the block device's on success only. */
+int block_open_fd(struct block **ret, int fd, const char *label, bool writable, struct error *err);
 /* Copies nothing: data stays the caller's and must outlive it. Read-only unless writable. */
 int block_open_memory(struct block **ret, void *data, size_t size, bool writable, struct error *err);
 /* A window of parent, which stays the caller's and must outlive it. */
 int block_open_slice(struct block **ret, struct block *parent, uint64_t offset, uint64_t size,
                      const char *label, struct error *err);
+
+/* Zeros by plain writes, which allocate space where block_zero would free it. */
+int block_write_zeros(struct block *b, uint64_t offset, uint64_t len, struct error *err);
 
 /* True when every byte is zero. */
 bool block_is_zero(const void *data, size_t len);
