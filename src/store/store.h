@@ -2,8 +2,8 @@
 /*
  * An object store: named, immutable byte strings. Objects are written once, whole, and never changed.
  *
- * Keys are relative paths of [a-z0-9/] ("packs/3f/3f09..."). All functions may be called from several threads at once, but one struct
- * store_put by one thread at a time. Kinds of store are rows of one table in store.c, chosen by the location's form.
+ * Keys are relative paths of [a-z0-9/] ("packs/3f/3f09..."); any other key is ERR_INVALID. All functions may be called from several threads
+ * at once, but one struct store_put by one thread at a time. Kinds of store are rows of one table in store.c, chosen by the location's form.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -25,7 +25,8 @@ struct store_ops {
 	/* Starts an object that will be about size_hint bytes (0: unknown). Nothing is visible before commit. */
 	int (*put_begin)(struct store *s, const char *key, uint64_t size_hint, struct store_put **ret, struct error *err);
 	int (*put_append)(struct store_put *put, const void *data, size_t len, struct error *err);
-	/* The object is whole, visible and durable (survives a power cut) once this returns 0. Frees put in either case. */
+	/* The object is whole, visible and durable (survives a power cut) once this returns 0. Frees put in either case. An object that has this
+	 * key already stays as it is: ERR_EXISTS. */
 	int (*put_commit)(struct store_put *put, struct error *err);
 	/* Leaves nothing visible. Frees put. */
 	void (*put_abort)(struct store_put *put);
@@ -33,11 +34,15 @@ struct store_ops {
 	int (*get)(struct store *s, const char *key, uint64_t offset, void *data, size_t len, struct error *err);
 	/* ret_found false is not an error. */
 	int (*stat)(struct store *s, const char *key, bool *ret_found, uint64_t *ret_size, struct error *err);
-	/* Every object below prefix (which ends in '/'), in no order. A prefix that does not exist is empty. */
+	/* Every object below prefix (which ends in '/', or is "" for all), in no order. A prefix that does not exist is empty. fn runs on the calling
+	 * thread and may call the store. */
 	int (*list)(struct store *s, const char *prefix, store_list_fn fn, void *cookie, struct error *err);
-	/* Removing what is not there is fine. */
+	/* Removing what is not there is fine. A power cut soon after may bring the object back. */
 	int (*remove)(struct store *s, const char *key, struct error *err);
 	void (*close)(struct store *s);
+	/* For the collector: removes what puts that died (not committed, not aborted) left behind, once it is min_age seconds old. NULL where a kind
+	 * of store leaves nothing behind. */
+	int (*sweep)(struct store *s, uint64_t min_age, uint64_t *ret_removed, struct error *err);
 };
 
 /* Implementations embed these as their first members. */

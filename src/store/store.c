@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store/store.h"
+
+#include <string.h>
+
+#include "store/kind.h"
+
+struct kind {
+	const char *scheme; /* the location starts with it */
+	int (*open)(struct store **ret, const char *location, bool create, struct error *err);
+};
+
+/* A location without a scheme is a folder. */
+static const struct kind kinds[] = {
+	{ "file://", store_open_local },
+};
+
+static bool has_scheme(const char *location)
+{
+	size_t letters = strspn(location, "abcdefghijklmnopqrstuvwxyz0123456789+-.");
+	return letters && strncmp(location + letters, "://", 3) == 0;
+}
+
+int store_open(struct store **ret, const char *location, bool create, struct error *err)
+{
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if (strncmp(location, kinds[i].scheme, strlen(kinds[i].scheme)) == 0)
+			return kinds[i].open(ret, location, create, err);
+	if (has_scheme(location))
+		return error_set(err, ERR_UNSUPPORTED, "open %s: this build has no store of that kind; give the path of a folder",
+		                 location);
+	return store_open_local(ret, location, create, err);
+}
+
+void store_close(struct store *s)
+{
+	if (s)
+		s->ops->close(s);
+}
+
+bool store_key_valid(const char *key)
+{
+	size_t len = strlen(key);
+	if (!len || len > STORE_KEY_MAX || key[0] == '/' || key[len - 1] == '/')
+		return false;
+	return strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789/") == len && !strstr(key, "//");
+}
+
+bool store_prefix_valid(const char *prefix)
+{
+	size_t len = strlen(prefix);
+	if (!len)
+		return true;
+	if (len > STORE_KEY_MAX || prefix[len - 1] != '/')
+		return false;
+	char key[STORE_KEY_MAX + 1];
+	memcpy(key, prefix, len - 1);
+	key[len - 1] = 0;
+	return store_key_valid(key);
+}
+
+int store_check_key(const struct store *s, const char *key, struct error *err)
+{
+	if (store_key_valid(key))
+		return 0;
+	return error_set(err, ERR_INVALID, "%s: \"%.64s\" cannot be the name of an object", s->location, key);
+}
+
+int store_check_prefix(const struct store *s, const char *prefix, struct error *err)
+{
+	if (store_prefix_valid(prefix))
+		return 0;
+	return error_set(err, ERR_INVALID, "%s: \"%.64s\" cannot be a folder of objects", s->location, prefix);
+}
+
+int store_write(struct store *s, const char *key, const void *data, size_t len, struct error *err)
+{
+	struct store_put *put;
+	if (s->ops->put_begin(s, key, len, &put, err) < 0)
+		return -1;
+	if (s->ops->put_append(put, data, len, err) < 0) {
+		s->ops->put_abort(put);
+		return -1;
+	}
+	return s->ops->put_commit(put, err);
+}
+
+int store_read(struct store *s, const char *key, size_t max, struct buf *ret, struct error *err)
+{
+	bool found;
+	uint64_t size;
+	if (s->ops->stat(s, key, &found, &size, err) < 0)
+		return -1;
+	if (!found)
+		return error_set(err, ERR_NOT_FOUND, "read %s/%s: there is no such object", s->location, key);
+	if (size > max)
+		return error_set(err, ERR_CORRUPT, "read %s/%s: it has %llu bytes, but such an object has at most %zu", s->location,
+		                 key, (unsigned long long)size, max);
+
+	CLEAN_BUF struct buf whole = BUF_INIT;
+	if (!buf_reserve(&whole, size ? (size_t)size : 1))
+		return error_set(err, ERR_NOMEM, "read %s/%s: out of memory", s->location, key);
+	if (s->ops->get(s, key, 0, whole.data, (size_t)size, err) < 0)
+		return -1;
+	whole.len = (size_t)size;
+
+	buf_done(ret);
+	*ret = whole;
+	whole = (struct buf)BUF_INIT;
+	return 0;
+}
