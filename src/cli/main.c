@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include <stdio.h>
+#include "cli/commands.h"
 
-int main(void)
+static const struct command *const commands[] = {
+	&command_help,
+	&command_version,
+	NULL,
+};
+
+int main(int argc, char **argv)
 {
-	puts("twofold 0.1");
-	return 0;
+	return cli_main(argc, argv, commands);
 }
