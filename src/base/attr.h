@@ -17,6 +17,17 @@ struct time_ns {
 	uint32_t ns;  /* 0 to 999 999 999 */
 };
 
+/*
+ * Flags that a user sets and would miss: COMPR, SYNC, IMMUTABLE, APPEND, NODUMP, NOATIME, NOCOMP, DIRSYNC, TOPDIR, NOCOW,
+ * PROJINHERIT, CASEFOLD. The others say how a filesystem stores a file. Values of linux/fs.h (FS_*_FL), which are those of ext2 on
+ * the disk; that header is not included because it defines much more.
+ */
+#define ATTR_FLAG_IMMUTABLE 0x00000010u
+#define ATTR_FLAG_APPEND 0x00000020u
+#define ATTR_FLAGS_KEPT                                                                                                         \
+	(0x00000004u | 0x00000008u | ATTR_FLAG_IMMUTABLE | ATTR_FLAG_APPEND | 0x00000040u | 0x00000080u | 0x00000400u | 0x00010000u | \
+	 0x00020000u | 0x00800000u | 0x20000000u | 0x40000000u)
+
 struct xattr {
 	char *name;      /* with its namespace ("user.x", "security.capability", "system.posix_acl_access"
 	                    in the kernel's xattr form, version 2); owned */
@@ -34,7 +45,7 @@ struct attr {
 	uint64_t ino, dev;    /* dev: st_dev of the source; 0 in an image */
 	uint32_t nlink;
 	uint64_t rdev;        /* of a device node, as makedev() composes it */
-	uint32_t flags;       /* FS_*_FL as FS_IOC_GETFLAGS gives them, only those worth keeping */
+	uint32_t flags;       /* FS_*_FL as FS_IOC_GETFLAGS gives them, only those of ATTR_FLAGS_KEPT */
 	struct xattr *xattrs; /* sorted by name; owned */
 	size_t xattr_count;
 	uint8_t *link;        /* a symlink's target, bytes, not terminated; owned */
