@@ -40,7 +40,13 @@ struct key_object {
 void key_object_encode(struct buf *b, const struct key_object *k, size_t *ret_aad_len);
 int key_object_decode(struct key_object *ret, const uint8_t *bytes, size_t len, size_t *ret_aad_len, struct error *err);
 
+#define KEY_ARGON_PASSES_MAX 64u /* a hostile key object cannot make us work for hours */
+
 /* --- snapshot --------------------------------------------------------------------------------- */
+#define SNAPSHOT_LIST_MAX 65536u  /* sources; tags */
+#define SNAPSHOT_VOLUMES_MAX 4096u
+#define SNAPSHOT_TEXT_MAX 4096u   /* bytes of one of a volume's texts */
+/* After decoding no text is NULL: what was not stored is "". */
 enum snapshot_kind { SNAPSHOT_FILES = 1, SNAPSHOT_IMAGE = 2 };
 
 struct blob { /* bytes, owned, zero-terminated for convenience */

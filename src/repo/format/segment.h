@@ -43,9 +43,10 @@ struct segment {
 	struct id session;
 };
 
-/* Sorts chunks in place (stable for equal ids: the first wins, the others are dropped), then appends the whole segment. */
+/* Appends the whole segment. Chunks may come in any order; of equal ids the first wins. Needs 16 bytes a chunk besides the result. Rows that refer to blocks or packs
+ * that are not there: ERR_INVALID. */
 int segment_encode(struct buf *b, const struct id *session, const struct segment_pack *packs, size_t pack_count, const struct segment_block *blocks,
-                   size_t block_count, struct segment_chunk *chunks, size_t chunk_count, struct error *err);
+                   size_t block_count, const struct segment_chunk *chunks, size_t chunk_count, struct error *err);
 /* Checks header and exact size only (a segment may be gigabytes): rows are checked when they are read. */
 int segment_view(struct segment *ret, const void *data, size_t len, struct error *err);
 void segment_pack_at(const struct segment *s, uint32_t row, struct segment_pack *ret);
