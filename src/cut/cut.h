@@ -24,7 +24,7 @@
 struct cutter;
 
 struct cut_params {
-	uint32_t min, avg, max; /* bytes; min <= avg <= max, avg a power of two, min >= 64 */
+	uint32_t min, avg, max; /* bytes; min <= avg <= max, avg a power of two from 512 on, min >= 64 */
 };
 
 /* key: 32 bytes: the AES key, then the seed of the Gear table. */

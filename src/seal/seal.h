@@ -4,11 +4,12 @@
  *
  * One master key of 32 bytes for a repository. From it HKDF-SHA-256 (RFC 5869) derives, with salt = repository id and
  * a fixed info text each: the chunk-id key for data, that for metadata, the cutting key, and the object key. Every object (pack, index segment,
- * snapshot, ...) has a random 32-byte id and a key of its own: HKDF(object key, salt = object id, info = "twofold object" and its kind). Under that key,
+ * snapshot, ...) has a random 32-byte id and a key of its own: HKDF(object key, salt = object id, info = "twofold object" and le32 kind). Under that key,
  * messages are ChaCha20-Poly1305 (RFC 8439) with a 96-bit nonce = le64 counter, le32 zero; the associated data is repository id,
  * object id, le32 kind, le64 counter. So no message can be moved to another place, object, kind or repository.
- * Keys live in memory that is locked and wiped (libsodium). struct seal_keys is read-only after opening, for any number of threads;
- * struct seal_cipher and struct seal_coder are for one thread at a time.
+ * struct seal_keys lives in memory that is locked (as far as the system's limit allows), kept out of core files, and wiped; an object's own key, and
+ * the state of a hash, stand in ordinary memory while they are in use, and are wiped after it.
+ * struct seal_keys is read-only after opening, for any number of threads; struct seal_cipher and struct seal_coder are for one thread at a time.
  */
 #ifndef SEAL_SEAL_H
 #define SEAL_SEAL_H
@@ -59,9 +60,9 @@ struct seal_cipher;
 int seal_cipher_new(struct seal_cipher **ret, const struct seal_keys *k, enum seal_kind kind, const struct id *object, struct error *err);
 void seal_cipher_free(struct seal_cipher *c);
 DEFINE_CLEAN(seal_cipher, seal_cipher_free)
-/* out gets len + SEAL_TAG_SIZE bytes; must not overlap plain. A counter is used once in an object's life: the caller sees to it. */
+/* One cipher serves both directions. out gets len + SEAL_TAG_SIZE bytes; must not overlap plain. A counter is used once in an object's life: the caller sees to it. */
 int seal_encrypt(struct seal_cipher *c, uint64_t counter, const void *plain, size_t len, uint8_t *out, struct error *err);
-/* len includes the tag; out gets len - SEAL_TAG_SIZE bytes. ERR_CORRUPT when it does not authenticate. */
+/* len includes the tag; out gets len - SEAL_TAG_SIZE bytes, and must not overlap sealed. ERR_CORRUPT when it does not authenticate; out is then zeroed. */
 int seal_decrypt(struct seal_cipher *c, uint64_t counter, const void *sealed, size_t len, uint8_t *out, struct error *err);
 
 /* --- blocks: compress, then encrypt --------------------------------------- */
@@ -69,13 +70,18 @@ int seal_decrypt(struct seal_cipher *c, uint64_t counter, const void *sealed, si
 #define SEAL_BLOCK_HEAD 5
 #define SEAL_BLOCK_MAX (8u << 20) /* raw bytes of a block at the most */
 
-struct seal_coder; /* zstd contexts and scratch buffers */
+/*
+ * zstd's contexts and a scratch buffer as large as the largest block so far, each made at its first use. At level 3 and 4 MiB blocks one takes about
+ * 6 MiB for writing and 4.2 MiB for reading; high levels take more.
+ */
+struct seal_coder;
 int seal_coder_new(struct seal_coder **ret, int level, struct error *err);
 void seal_coder_free(struct seal_coder *c);
 DEFINE_CLEAN(seal_coder, seal_coder_free)
-/* Replaces *ret by the sealed block. Data that does not shrink is stored as it is (tried quickly first where it looks incompressible). */
+/* Replaces *ret (its memory is used again; empty on failure) by the sealed block; raw must not lie in it. len up to SEAL_BLOCK_MAX. Data that does not shrink is stored as it is (tried quickly first where it looks incompressible). */
 int seal_block(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t counter, const void *raw, size_t len, struct buf *ret, struct error *err);
-/* Replaces *ret by the raw bytes. All lengths are checked against max before anything is allocated. */
+/* Replaces *ret (likewise; stored bytes are deciphered right there) by the raw bytes. All lengths are checked against max, and against SEAL_BLOCK_MAX, before
+ * anything is allocated. ERR_CORRUPT when it is not exactly what seal_block made; ERR_UNSUPPORTED for an algorithm that this version does not know. */
 int unseal_block(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t counter, const void *sealed, size_t len, size_t max, struct buf *ret,
                  struct error *err);
 
@@ -92,7 +98,9 @@ struct seal_wrapped {
 
 #define SEAL_ARGON_PASSES 3u
 #define SEAL_ARGON_MEMORY_KIB (128u << 10)
-#define SEAL_ARGON_MEMORY_MAX_KIB (4u << 20) /* a hostile key object cannot make us allocate more */
+/* A hostile key object cannot make us allocate or work more. */
+#define SEAL_ARGON_PASSES_MAX 32u
+#define SEAL_ARGON_MEMORY_MAX_KIB (4u << 20)
 
 /* aad/aad_len: bytes bound to the wrapping (the key object's header). secret: the passphrase's bytes, or a key file's 32. Fills all of ret but .how and the
  * argon fields, which the caller has set. */

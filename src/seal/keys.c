@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <openssl/core_names.h>
+#include <openssl/params.h>
+#include <sodium.h>
+
+#include "seal/internal.h"
+
+void seal_random(void *ret, size_t len)
+{
+	randombytes_buf(ret, len);
+}
+
+int seal_init(struct error *err)
+{
+	if (sodium_init() < 0)
+		return error_set(err, ERR_IO, "libsodium cannot start: the system gives no random numbers");
+	/* BLAKE3 remembers at its first call what the processor can do, without a lock: before there are threads. */
+	struct seal_keys none = { 0 };
+	struct id id;
+	seal_chunk_id(&none, CHUNK_DATA, "", 0, &id);
+	return 0;
+}
+
+int hkdf_fetch(EVP_KDF **ret, struct error *err)
+{
+	EVP_KDF *kdf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_HKDF, NULL);
+	if (!kdf)
+		return error_set(err, ERR_UNSUPPORTED, "OpenSSL offers no HKDF");
+	*ret = kdf;
+	return 0;
+}
+
+/* OSSL_PARAM's constructors take pointers that are not const, and only read. */
+static void *readable(const void *p)
+{
+	return (void *)(uintptr_t)p;
+}
+
+static void kdf_ctx_cleanup(EVP_KDF_CTX **ctx)
+{
+	EVP_KDF_CTX_free(*ctx);
+}
+
+int hkdf_sha256(EVP_KDF *kdf, const void *secret, size_t secret_len, const void *salt, size_t salt_len, const void *info,
+                size_t info_len, uint8_t *ret, size_t ret_len, struct error *err)
+{
+	CLEAN(kdf_ctx_cleanup) EVP_KDF_CTX *ctx = EVP_KDF_CTX_new(kdf);
+	char digest[] = "SHA256";
+	const OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
+		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, readable(secret), secret_len),
+		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, readable(salt), salt_len),
+		OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, readable(info), info_len),
+		OSSL_PARAM_construct_end(),
+	};
+	if (!ctx || EVP_KDF_derive(ctx, ret, ret_len, params) != 1)
+		return error_set(err, ERR_NOMEM, "OpenSSL cannot derive a key");
+	return 0;
+}
+
+static int derive(struct seal_keys *k, const char *info, uint8_t ret[SEAL_KEY_SIZE], struct error *err)
+{
+	return hkdf_sha256(k->hkdf, k->master, SEAL_KEY_SIZE, k->repository.b, ID_SIZE, info, strlen(info), ret, SEAL_KEY_SIZE, err);
+}
+
+int seal_keys_open(struct seal_keys **ret, const uint8_t master[SEAL_KEY_SIZE], const struct id *repository, struct error *err)
+{
+	/* Where the limit for locked memory is used up this is still wiped and kept out of core files. */
+	CLEAN(seal_keys_cleanup) struct seal_keys *k = sodium_malloc(sizeof *k);
+	if (!k)
+		return error_set(err, ERR_NOMEM, "out of memory for keys");
+	memset(k, 0, sizeof *k);
+	memcpy(k->master, master, SEAL_KEY_SIZE);
+	k->repository = *repository;
+	if (aead_fetch(&k->aead, err) || hkdf_fetch(&k->hkdf, err) ||
+	    derive(k, "twofold chunk id data", k->chunk_ids[CHUNK_DATA], err) ||
+	    derive(k, "twofold chunk id metadata", k->chunk_ids[CHUNK_META], err) ||
+	    derive(k, "twofold cutting", k->cut, err) || derive(k, "twofold objects", k->objects, err))
+		return -1;
+	sodium_mprotect_readonly(k);
+	*ret = TAKE(k);
+	return 0;
+}
+
+void seal_keys_free(struct seal_keys *k)
+{
+	if (!k)
+		return;
+	EVP_CIPHER_free(k->aead);
+	EVP_KDF_free(k->hkdf);
+	sodium_free(k);
+}
+
+void seal_cut_key(const struct seal_keys *k, uint8_t ret[32])
+{
+	memcpy(ret, k->cut, SEAL_KEY_SIZE);
+}
+
+const uint8_t *seal_master(const struct seal_keys *k)
+{
+	return k->master;
+}
+
+const struct id *seal_repository(const struct seal_keys *k)
+{
+	return &k->repository;
+}
