@@ -3,7 +3,10 @@
  * A disk as named slices: MBR with its chain of EBRs, GPT (either header), or no table at all.
  *
  * Everything read here is hostile: overlapping, out-of-range and looping entries are refused one by one and
- * named in .problem; what remains is safe to slice. Nothing is written. One call, one thread.
+ * named in .problem; what remains is safe to slice. Of two that overlap, the one listed earlier in the table stays. One
+ * that reaches past the end of the disk is cut there (a disk copied onto a smaller one: what is left of the
+ * partition is worth having) and named too. An extended partition is not listed, its logical ones are.
+ * part_read writes nothing. One call, one thread.
  * Sources: UEFI 2.10 section 5 (GPT, protective MBR); the MBR and EBR layout as in Linux block/partitions/msdos.c.
  */
 #ifndef PART_PART_H
@@ -32,7 +35,7 @@ struct part_table {
 	uint8_t disk_guid[16];
 	uint64_t first_usable, last_usable; /* GPT, in sectors */
 	uint64_t backup_offset;             /* GPT: byte offset of the backup header, 0 unknown */
-	bool primary_bad, backup_bad;       /* GPT: which copy did not check */
+	bool primary_bad, backup_bad;       /* GPT: which copy did not check (not named in .problem) */
 	struct part *parts;    /* ascending by offset, none overlapping */
 	size_t count;
 	char problem[256];     /* "" or what was refused and why, for a warning */
@@ -48,7 +51,8 @@ const char *part_table_name(enum part_table_kind kind);
 void part_guid_text(const uint8_t guid[16], char ret[37]);
 
 /* After a GPT disk was written onto a larger device: moves backup header and array to the end, corrects both headers' fields and CRCs
- * and the protective MBR's size. Does nothing for other tables. */
+ * and the protective MBR's size (not a hybrid one's). Does nothing for other tables, or when the disk is no larger than the one
+ * that the table was made for. A bad primary copy is made anew from the backup. At every moment one copy on the disk is intact. */
 int part_gpt_grow(struct block *disk, const struct part_table *t, struct error *err);
 
 #endif
