@@ -17,7 +17,8 @@ uint8_t *buf_reserve(struct buf *b, size_t extra)
 		b->failed = true;
 		return NULL;
 	}
-	if (b->len + extra > b->cap) {
+	/* Also the first time with nothing to add, so that there is always a place to return. */
+	if (!b->data || b->len + extra > b->cap) {
 		size_t cap = b->cap ? b->cap : 64;
 		while (cap < b->len + extra)
 			cap += cap / 2 + 64;

@@ -13,7 +13,7 @@ static void put_text(struct error *err, const char *fmt, va_list ap)
 			*c = ' ';
 }
 
-int error_set(struct error *err, enum error_kind kind, const char *fmt, ...)
+int (error_set)(struct error *err, enum error_kind kind, const char *fmt, ...)
 {
 	if (!err)
 		return -1;
@@ -42,7 +42,7 @@ static enum error_kind kind_of(int sys)
 	}
 }
 
-int error_sys(struct error *err, int sys, const char *fmt, ...)
+int (error_sys)(struct error *err, int sys, const char *fmt, ...)
 {
 	if (!err)
 		return -1;
@@ -58,7 +58,7 @@ int error_sys(struct error *err, int sys, const char *fmt, ...)
 	return -1;
 }
 
-int error_add(struct error *err, const char *fmt, ...)
+int (error_add)(struct error *err, const char *fmt, ...)
 {
 	if (!err)
 		return -1;

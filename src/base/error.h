@@ -48,6 +48,13 @@ int error_sys(struct error *err, int sys, const char *fmt, ...) __attribute__((f
 /* Puts "context: " in front of the text. Returns -1. */
 int error_add(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* clang's analyzer looks at one file at a time and would follow "return error_set(...)" as if it could return 0. */
+#ifdef __clang_analyzer__
+#define error_set(...) ((error_set)(__VA_ARGS__), -1)
+#define error_sys(...) ((error_sys)(__VA_ARGS__), -1)
+#define error_add(...) ((error_add)(__VA_ARGS__), -1)
+#endif
+
 /* Copies src into dst where dst is given and still empty (the first error wins). */
 void error_keep_first(struct error *dst, const struct error *src);
 

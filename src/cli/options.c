@@ -52,10 +52,12 @@ bool option_parse_size(const char *text, uint64_t *ret)
 	uint64_t whole = strtoull(text, &end, 10);
 	if (errno)
 		return false;
-	double fraction = 0, place = 0.1;
+	double fraction = 0, place = 1;
 	if (*end == '.')
-		for (end++; isdigit((unsigned char)*end); end++, place /= 10)
+		for (end++; isdigit((unsigned char)*end); end++) {
+			place /= 10;
 			fraction += (*end - '0') * place;
+		}
 	uint64_t unit = 1;
 	const char *found = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
 	if (found) {

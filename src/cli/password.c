@@ -181,9 +181,8 @@ static int read_command(struct secret *ret, const char *command, struct error *e
 	return 0;
 }
 
-static int read_variable(struct secret *ret, const char *name, struct error *err)
+static int from_variable(struct secret *ret, const char *name, const char *value, struct error *err)
 {
-	const char *value = getenv(name);
 	struct secret found = { .source = SECRET_FROM_VARIABLE };
 	if (secret_set(&found, SECRET_PASSWORD, value, strlen(value), err) < 0)
 		return error_add(err, "%s", name);
@@ -252,7 +251,7 @@ static int explicit_source(struct secret *ret, struct cli *cli, bool *ret_found,
 	const char *command = getenv("TWOFOLD_PASSWORD_COMMAND");
 	*ret_found = true;
 	if (!file && variable)
-		return read_variable(ret, "TWOFOLD_PASSWORD", err);
+		return from_variable(ret, "TWOFOLD_PASSWORD", variable, err);
 	if (!file)
 		file = getenv("TWOFOLD_PASSWORD_FILE");
 	if (file)
@@ -353,8 +352,9 @@ int secret_for_key(struct secret *ret, struct cli *cli, const char *file, struct
 	(void)cli;
 	if (file)
 		return secret_read_file(ret, file, err);
-	if (getenv("TWOFOLD_NEW_PASSWORD"))
-		return read_variable(ret, "TWOFOLD_NEW_PASSWORD", err);
+	const char *variable = getenv("TWOFOLD_NEW_PASSWORD");
+	if (variable)
+		return from_variable(ret, "TWOFOLD_NEW_PASSWORD", variable, err);
 	CLEAN_FD int tty = open_terminal();
 	if (tty < 0)
 		return error_set(err, ERR_AUTH, "no new password, and no terminal to ask on: set TWOFOLD_NEW_PASSWORD "
