@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Decoders for reading blocks, lent to one thread at a time, and the few raw blocks that were decoded last. */
+#ifndef REPO_CODERS_H
+#define REPO_CODERS_H
+
+#include "base/buf.h"
+#include "repo/index.h"
+#include "seal/seal.h"
+
+struct coder_pool;
+
+/* What a thread needs to read blocks. */
+struct block_reader {
+	struct block_reader *next;
+	struct seal_coder *coder;
+	struct seal_cipher *cipher; /* of the pack below; NULL at first */
+	struct id pack;
+	enum seal_kind kind;
+	struct buf sealed;
+};
+
+/* A decoded block, shared: read-only while held. */
+struct cached_block {
+	struct buf raw;
+	unsigned holders;
+	bool listed;
+	uint32_t pack_row, block;
+	struct cached_block *newer, *older;
+};
+
+int coder_pool_new(struct coder_pool **ret, struct error *err);
+void coder_pool_free(struct coder_pool *p);
+
+struct block_reader *coder_take(struct coder_pool *p, struct error *err);
+void coder_give(struct coder_pool *p, struct block_reader *r);
+/* Makes r's cipher that of the pack. */
+int coder_for_pack(struct block_reader *r, const struct seal_keys *keys, const struct id *pack, enum seal_kind kind, struct error *err);
+
+/* NULL when it is not there. Every non-NULL is given back with cache_release. */
+struct cached_block *cache_hold(struct coder_pool *p, uint32_t pack_row, uint32_t block);
+/* Takes raw's bytes over and holds the block; NULL when memory is out (raw is then untouched). */
+struct cached_block *cache_keep(struct coder_pool *p, uint32_t pack_row, uint32_t block, struct buf *raw);
+void cache_release(struct coder_pool *p, struct cached_block *b);
+
+#endif

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "repo/index.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/clean.h"
+#include "repo/object.h"
+
+/* A page fault in a mapped file brings in up to 16 pages (the kernel's fault-around). */
+#define TOUCH_BYTES (64u << 10)
+
+struct loaded {
+	struct id id;
+	struct segment view;
+	uint8_t *bytes;
+	size_t len;
+	bool mapped;        /* else malloc'ed */
+	uint32_t first_row; /* of its packs, across all segments */
+};
+
+/* The chunks that this process has taken on itself to store: an open-addressing set. */
+struct claims {
+	struct id *slots;
+	bool *used;
+	size_t cap, count;
+};
+
+struct index {
+	struct store *store;         /* NULL for index_open_files */
+	const struct seal_keys *keys;
+	char *cache;
+	pthread_rwlock_t loading;    /* guards segments, count, rows, mapped_bytes */
+	struct loaded *segments;
+	size_t count;
+	uint32_t rows;
+	uint64_t mapped_bytes;
+	atomic_uint touches;
+	pthread_mutex_t lock;        /* guards claims */
+	struct claims claims;
+};
+
+/* --- claims ------------------------------------------------------------------ */
+
+static size_t claims_place(const struct claims *c, const struct id *id)
+{
+	size_t at = (size_t)get_le64(id->b) & (c->cap - 1);
+	while (c->used[at] && !id_equal(&c->slots[at], id))
+		at = (at + 1) & (c->cap - 1);
+	return at;
+}
+
+/* Copies to a table of cap places, leaving out what without (may be NULL) holds. */
+static int claims_copy(struct claims *c, size_t cap, const struct segment *without)
+{
+	struct claims grown = { .cap = cap };
+	uint64_t row;
+	grown.slots = malloc(grown.cap * sizeof *grown.slots);
+	grown.used = calloc(grown.cap, sizeof *grown.used);
+	if (!grown.slots || !grown.used) {
+		free(grown.slots);
+		free(grown.used);
+		return -1;
+	}
+	for (size_t i = 0; i < c->cap; i++) {
+		if (!c->used[i] || (without && segment_find(without, &c->slots[i], &row)))
+			continue;
+		grown.count++;
+		size_t at = claims_place(&grown, &c->slots[i]);
+		grown.slots[at] = c->slots[i];
+		grown.used[at] = true;
+	}
+	free(c->slots);
+	free(c->used);
+	*c = grown;
+	return 0;
+}
+
+static void claims_done(struct claims *c)
+{
+	free(c->slots);
+	free(c->used);
+	*c = (struct claims){ 0 };
+}
+
+/* 1 new, 0 known, -1 out of memory. */
+static int claims_add(struct claims *c, const struct id *id)
+{
+	if (c->count * 4 >= c->cap * 3 && claims_copy(c, c->cap ? c->cap * 2 : 4096, NULL) < 0)
+		return -1;
+	size_t at = claims_place(c, id);
+	if (c->used[at])
+		return 0;
+	c->slots[at] = *id;
+	c->used[at] = true;
+	c->count++;
+	return 1;
+}
+
+/* --- segments ---------------------------------------------------------------- */
+
+static int append_loaded(struct index *x, struct loaded *segment, struct error *err)
+{
+	struct loaded *grown = realloc(x->segments, (x->count + 1) * sizeof *grown);
+	if (!grown)
+		return error_set(err, ERR_NOMEM, "load index: out of memory");
+	if (segment->view.pack_count > UINT32_MAX - x->rows)
+		return error_set(err, ERR_CORRUPT, "load index: the segments name more than 2^32 packs");
+	x->segments = grown;
+	segment->first_row = x->rows;
+	x->rows += segment->view.pack_count;
+	if (segment->mapped)
+		x->mapped_bytes += segment->len;
+	x->segments[x->count++] = *segment;
+	return 0;
+}
+
+/* Takes segment's bytes over on success. */
+static int add_loaded(struct index *x, struct loaded *segment, struct error *err)
+{
+	if (segment_view(&segment->view, segment->bytes, segment->len, err) < 0)
+		return -1;
+	pthread_rwlock_wrlock(&x->loading);
+	int done = append_loaded(x, segment, err);
+	pthread_rwlock_unlock(&x->loading);
+	return done;
+}
+
+static void unload(struct loaded *segment)
+{
+	if (segment->mapped)
+		munmap(segment->bytes, segment->len);
+	else
+		free(segment->bytes);
+}
+
+/* ret_found false: there is no such file, or it is empty. */
+static int map_file(const char *path, struct loaded *ret, bool *ret_found, struct error *err)
+{
+	*ret_found = false;
+	CLEAN_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : error_sys(err, errno, "open cached index %s", path);
+	struct stat st;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0)
+		return 0;
+	void *at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (at == MAP_FAILED)
+		return error_sys(err, errno, "map cached index %s", path);
+	madvise(at, (size_t)st.st_size, MADV_RANDOM);
+	ret->bytes = at;
+	ret->len = (size_t)st.st_size;
+	ret->mapped = true;
+	*ret_found = true;
+	return 0;
+}
+
+static void cache_path(const struct index *x, const struct id *id, const char *suffix, char *ret, size_t size)
+{
+	char hex[ID_HEX_SIZE];
+	id_to_hex(id, hex);
+	snprintf(ret, size, "%s/%s%s", x->cache, hex, suffix);
+}
+
+/* The cache is a convenience: whatever fails here is silently done without. */
+static void cache_save(const struct index *x, const struct id *id, const void *bytes, size_t len)
+{
+	char temporary[4096], path[4096], suffix[32];
+	snprintf(suffix, sizeof suffix, ".%ld", (long)getpid());
+	cache_path(x, id, suffix, temporary, sizeof temporary);
+	cache_path(x, id, "", path, sizeof path);
+	CLEAN_FD int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return;
+	for (size_t done = 0; done < len;) {
+		ssize_t n = write(fd, (const uint8_t *)bytes + done, len - done);
+		if (n < 0) {
+			unlink(temporary);
+			return;
+		}
+		done += (size_t)n;
+	}
+	if (rename(temporary, path) < 0)
+		unlink(temporary);
+}
+
+static int fetch_segment(struct index *x, const struct id *id, struct loaded *ret, struct error *err)
+{
+	CLEAN_BUF struct buf payload = BUF_INIT;
+	if (object_read(x->store, x->keys, SEAL_INDEX, id, INDEX_SEGMENT_MAX, NULL, &payload, err) < 0)
+		return -1;
+	if (x->cache)
+		cache_save(x, id, payload.data, payload.len);
+	ret->bytes = payload.data;
+	ret->len = payload.len;
+	ret->mapped = false;
+	payload = (struct buf)BUF_INIT; /* ret owns the bytes now */
+	return 0;
+}
+
+static int load_segment(struct index *x, const struct id *id, struct error *err)
+{
+	struct loaded segment = { .id = *id };
+	bool found = false;
+	if (x->cache) {
+		char path[4096];
+		cache_path(x, id, "", path, sizeof path);
+		if (map_file(path, &segment, &found, NULL) < 0)
+			found = false;
+		if (found && add_loaded(x, &segment, NULL) == 0)
+			return 0;
+		if (found) { /* damaged: fetched anew below */
+			unload(&segment);
+			unlink(path);
+		}
+	}
+	if (fetch_segment(x, id, &segment, err) < 0)
+		return -1;
+	if (add_loaded(x, &segment, err) < 0) {
+		unload(&segment);
+		return error_add(err, "load index");
+	}
+	return 0;
+}
+
+static int list_one(void *cookie, const char *key, uint64_t size)
+{
+	(void)size;
+	struct id id;
+	if (object_id_of_key(key, &id))
+		buf_add(cookie, id.b, ID_SIZE);
+	return 0;
+}
+
+static int make_folders(char *path)
+{
+	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = 0;
+		int made = mkdir(path, 0700);
+		*slash = '/';
+		if (made < 0 && errno != EEXIST)
+			return -1;
+	}
+	return mkdir(path, 0700) < 0 && errno != EEXIST ? -1 : 0;
+}
+
+static struct index *new_index(struct error *err)
+{
+	struct index *x = calloc(1, sizeof *x);
+	if (!x) {
+		error_set(err, ERR_NOMEM, "load index: out of memory");
+		return NULL;
+	}
+	pthread_mutex_init(&x->lock, NULL);
+	pthread_rwlock_init(&x->loading, NULL);
+	return x;
+}
+
+int index_open(struct index **ret, struct store *store, const struct seal_keys *keys, const char *cache, struct error *err)
+{
+	CLEAN(index_cleanup) struct index *x = new_index(err);
+	CLEAN_BUF struct buf ids = BUF_INIT;
+	if (!x)
+		return -1;
+	x->store = store;
+	x->keys = keys;
+	x->cache = cache ? strdup(cache) : NULL;
+	if (x->cache && make_folders(x->cache) < 0) {
+		free(x->cache);
+		x->cache = NULL;
+	}
+	if (store->ops->list(store, object_prefix(SEAL_INDEX), list_one, &ids, err) < 0)
+		return error_add(err, "load index");
+	if (!buf_ok(&ids))
+		return error_set(err, ERR_NOMEM, "load index: out of memory");
+	for (size_t at = 0; at < ids.len; at += ID_SIZE) {
+		struct id id;
+		memcpy(id.b, ids.data + at, ID_SIZE);
+		if (load_segment(x, &id, err) < 0)
+			return -1;
+	}
+	*ret = TAKE(x);
+	return 0;
+}
+
+int index_open_files(struct index **ret, char *const *paths, size_t count, struct error *err)
+{
+	CLEAN(index_cleanup) struct index *x = new_index(err);
+	if (!x)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		struct loaded segment = { 0 };
+		bool found = false;
+		if (map_file(paths[i], &segment, &found, err) < 0)
+			return -1;
+		if (!found)
+			return error_set(err, ERR_NOT_FOUND, "no index segment at %s", paths[i]);
+		if (add_loaded(x, &segment, err) < 0)
+			return -1;
+	}
+	*ret = TAKE(x);
+	return 0;
+}
+
+void index_free(struct index *x)
+{
+	if (!x)
+		return;
+	for (size_t i = 0; i < x->count; i++)
+		unload(&x->segments[i]);
+	free(x->segments);
+	claims_done(&x->claims);
+	pthread_mutex_destroy(&x->lock);
+	pthread_rwlock_destroy(&x->loading);
+	free(x->cache);
+	free(x);
+}
+
+/* Gives mapped pages back before they add up; a page that is wanted again comes from the page cache. */
+static void bound_resident(struct index *x)
+{
+	if (x->mapped_bytes <= INDEX_RESIDENT)
+		return;
+	if (atomic_fetch_add_explicit(&x->touches, 1, memory_order_relaxed) < INDEX_RESIDENT / TOUCH_BYTES)
+		return;
+	atomic_store_explicit(&x->touches, 0, memory_order_relaxed);
+	for (size_t i = 0; i < x->count; i++)
+		if (x->segments[i].mapped)
+			madvise(x->segments[i].bytes, x->segments[i].len, MADV_DONTNEED);
+}
+
+/* false: no segment has it. The copy stays valid: segments are never unloaded before the index is. */
+static bool find_segment(struct index *x, const struct id *id, struct loaded *ret, uint64_t *ret_row)
+{
+	bool found = false;
+	pthread_rwlock_rdlock(&x->loading);
+	for (size_t i = x->count; i-- > 0 && !found;) {
+		bound_resident(x);
+		found = segment_find(&x->segments[i].view, id, ret_row);
+		if (found)
+			*ret = x->segments[i];
+	}
+	pthread_rwlock_unlock(&x->loading);
+	return found;
+}
+
+int index_find(struct index *x, const struct id *id, bool *ret_found, struct place *ret, struct error *err)
+{
+	uint64_t row;
+	struct loaded segment;
+	*ret_found = find_segment(x, id, &segment, &row);
+	if (!*ret_found)
+		return 0;
+	struct segment_chunk chunk;
+	struct segment_block block;
+	struct segment_pack pack;
+	segment_chunk_at(&segment.view, row, &chunk);
+	if (segment_block_at(&segment.view, chunk.block, &block, err) < 0)
+		return error_add(err, "look up a chunk in the index");
+	segment_pack_at(&segment.view, block.pack, &pack);
+	if ((uint64_t)chunk.offset + chunk.length > block.raw_length || (uint64_t)block.offset + block.sealed_length > pack.size ||
+	    block.raw_length > SEAL_BLOCK_MAX)
+		return error_set(err, ERR_CORRUPT, "look up a chunk in the index: its place makes no sense; run twofold check");
+	*ret = (struct place){ .pack = pack.id,
+		               .kind = pack.kind,
+		               .pack_row = segment.first_row + block.pack,
+		               .pack_size = pack.size,
+		               .block = block.number,
+		               .block_offset = block.offset,
+		               .sealed_length = block.sealed_length,
+		               .raw_length = block.raw_length,
+		               .offset = chunk.offset,
+		               .length = chunk.length };
+	return 0;
+}
+
+int index_claim(struct index *x, const struct id *id)
+{
+	uint64_t row;
+	struct loaded segment;
+	if (find_segment(x, id, &segment, &row))
+		return 0;
+	pthread_mutex_lock(&x->lock);
+	int added = claims_add(&x->claims, id);
+	pthread_mutex_unlock(&x->lock);
+	return added;
+}
+
+void index_forget_claims(struct index *x)
+{
+	claims_done(&x->claims);
+}
+
+int index_adopt(struct index *x, const void *bytes, size_t len, struct error *err)
+{
+	struct loaded segment = { .len = len, .bytes = malloc(len) };
+	if (!segment.bytes)
+		return error_set(err, ERR_NOMEM, "load index: out of memory");
+	memcpy(segment.bytes, bytes, len);
+	if (add_loaded(x, &segment, err) < 0) {
+		unload(&segment);
+		return -1;
+	}
+	return 0;
+}
+
+int index_add(struct index *x, const struct id *id, const void *bytes, size_t len, struct error *err)
+{
+	struct loaded segment = { .id = *id };
+	bool mapped = false;
+	if (x->cache) {
+		char path[4096];
+		cache_save(x, id, bytes, len);
+		cache_path(x, id, "", path, sizeof path);
+		if (map_file(path, &segment, &mapped, NULL) < 0 || (mapped && segment.len != len))
+			mapped = false;
+	}
+	if (mapped ? add_loaded(x, &segment, err) < 0 : index_adopt(x, bytes, len, err) < 0)
+		return -1;
+	struct segment view;
+	pthread_mutex_lock(&x->lock);
+	int done = segment_view(&view, bytes, len, err);
+	if (done == 0 && x->claims.cap && claims_copy(&x->claims, x->claims.cap, &view) < 0)
+		done = error_set(err, ERR_NOMEM, "extend index: out of memory");
+	pthread_mutex_unlock(&x->lock);
+	return done;
+}
+
+bool index_has_pack(const struct index *x, const struct id *pack)
+{
+	for (size_t i = 0; i < x->count; i++) {
+		const struct segment *s = &x->segments[i].view;
+		for (uint32_t row = 0; row < s->pack_count; row++)
+			if (memcmp(s->packs + (size_t)row * SEGMENT_PACK_SIZE, pack->b, ID_SIZE) == 0)
+				return true;
+	}
+	return false;
+}
+
+size_t index_segments(const struct index *x)
+{
+	return x->count;
+}
+
+const struct segment *index_segment(const struct index *x, size_t i)
+{
+	return &x->segments[i].view;
+}
+
+const struct id *index_segment_id(const struct index *x, size_t i)
+{
+	return &x->segments[i].id;
+}
+
+uint64_t index_chunks(const struct index *x)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < x->count; i++)
+		sum += x->segments[i].view.chunk_count;
+	return sum;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "repo/object.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "repo/format/document.h"
+
+static const uint8_t magic[8] = { '2', 'F', 'O', 'L', 'D', 'O', 'B', 'J' };
+
+#define INNER_HEAD (ID_SIZE + 8u) /* session id, payload length */
+#define PLAIN_MIN 512u
+
+static const char *const prefixes[] = {
+	[SEAL_PACK_DATA] = "packs/", [SEAL_PACK_META] = "packs/",   [SEAL_INDEX] = "index/",
+	[SEAL_SNAPSHOT] = "snapshots/", [SEAL_SESSION] = "sessions/", [SEAL_TOMBSTONE] = "tombstones/",
+};
+
+const char *object_prefix(enum seal_kind kind)
+{
+	return prefixes[kind];
+}
+
+void object_key(enum seal_kind kind, const struct id *id, char ret[OBJECT_KEY_MAX])
+{
+	char hex[ID_HEX_SIZE];
+	id_to_hex(id, hex);
+	if (kind == SEAL_PACK_DATA || kind == SEAL_PACK_META)
+		snprintf(ret, OBJECT_KEY_MAX, "packs/%.2s/%s", hex, hex);
+	else
+		snprintf(ret, OBJECT_KEY_MAX, "%s%s", prefixes[kind], hex);
+}
+
+bool object_id_of_key(const char *key, struct id *ret)
+{
+	const char *slash = strrchr(key, '/');
+	return id_from_hex(slash ? slash + 1 : key, ret);
+}
+
+/* Padme (PURBs, PETS 2019): the length keeps only as many leading bits as its exponent has bits, so it tells little. */
+static uint64_t padded(uint64_t len)
+{
+	if (len < PLAIN_MIN)
+		return PLAIN_MIN;
+	unsigned e = 63 - (unsigned)__builtin_clzll(len);
+	unsigned s = 32 - (unsigned)__builtin_clz(e);
+	uint64_t mask = (1ull << (e - s)) - 1;
+	return (len + mask) & ~mask;
+}
+
+int object_write(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, const struct id *session, const void *payload,
+                 size_t len, struct error *err)
+{
+	CLEAN(seal_cipher_cleanup) struct seal_cipher *cipher = NULL;
+	CLEAN_BUF struct buf plain = BUF_INIT;
+	CLEAN_FREE uint8_t *sealed = malloc(OBJECT_MESSAGE + SEAL_TAG_SIZE);
+	char key[OBJECT_KEY_MAX];
+	object_key(kind, id, key);
+	buf_add(&plain, session->b, ID_SIZE);
+	buf_add_le64(&plain, len);
+	buf_add(&plain, payload, len);
+	size_t whole = (size_t)padded(plain.len);
+	uint8_t *pad = buf_reserve(&plain, whole - plain.len);
+	if (!sealed || !pad)
+		return error_set(err, ERR_NOMEM, "write %s: out of memory", key);
+	memset(pad, 0, whole - plain.len);
+	plain.len = whole;
+	if (seal_cipher_new(&cipher, keys, kind, id, err) < 0)
+		return -1;
+
+	uint8_t head[OBJECT_HEADER_SIZE] = { 0 };
+	memcpy(head, magic, 8);
+	put_le16(head + 8, FORMAT_VERSION);
+	head[10] = (uint8_t)kind;
+	memcpy(head + 16, id->b, ID_SIZE);
+	memcpy(head + 48, session->b, ID_SIZE);
+	struct store_put *put = NULL;
+	if (store->ops->put_begin(store, key, whole + OBJECT_HEADER_SIZE, &put, err) < 0)
+		return -1;
+	bool ok = store->ops->put_append(put, head, sizeof head, err) == 0;
+	uint64_t counter = 0;
+	for (size_t at = 0; ok && at < whole; at += OBJECT_MESSAGE, counter++) {
+		size_t n = whole - at < OBJECT_MESSAGE ? whole - at : OBJECT_MESSAGE;
+		ok = seal_encrypt(cipher, counter, plain.data + at, n, sealed, err) == 0 &&
+		     store->ops->put_append(put, sealed, n + SEAL_TAG_SIZE, err) == 0;
+	}
+	if (!ok) {
+		store->ops->put_abort(put);
+		return -1;
+	}
+	return store->ops->put_commit(put, err);
+}
+
+static int check_head(const uint8_t *head, enum seal_kind kind, const struct id *id, const char *key, struct error *err)
+{
+	if (memcmp(head, magic, 8) != 0)
+		return error_set(err, ERR_CORRUPT, "%s is damaged: it does not begin as an object of a repository does", key);
+	if (get_le16(head + 8) > FORMAT_VERSION)
+		return error_set(err, ERR_UNSUPPORTED, "%s has format version %u, this program knows up to %u: use a newer twofold", key, get_le16(head + 8),
+		                 FORMAT_VERSION);
+	if (get_le16(head + 8) == 0 || head[10] != kind || memcmp(head + 16, id->b, ID_SIZE) != 0)
+		return error_set(err, ERR_CORRUPT, "%s is damaged or was put in another object's place", key);
+	return 0;
+}
+
+int object_read(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, size_t max, struct id *ret_session, struct buf *ret,
+                struct error *err)
+{
+	CLEAN(seal_cipher_cleanup) struct seal_cipher *cipher = NULL;
+	CLEAN_BUF struct buf object = BUF_INIT, plain = BUF_INIT;
+	char key[OBJECT_KEY_MAX];
+	object_key(kind, id, key);
+	if (store_read(store, key, max, &object, err) < 0)
+		return -1;
+	if (object.len < OBJECT_HEADER_SIZE + SEAL_TAG_SIZE + INNER_HEAD)
+		return error_set(err, ERR_CORRUPT, "%s is cut short (%zu bytes)", key, object.len);
+	if (check_head(object.data, kind, id, key, err) < 0 || seal_cipher_new(&cipher, keys, kind, id, err) < 0)
+		return -1;
+	if (!buf_reserve(&plain, object.len))
+		return error_set(err, ERR_NOMEM, "read %s: out of memory", key);
+	uint64_t counter = 0;
+	for (size_t at = OBJECT_HEADER_SIZE; at < object.len; counter++) {
+		size_t n = object.len - at;
+		if (n > OBJECT_MESSAGE + SEAL_TAG_SIZE)
+			n = OBJECT_MESSAGE + SEAL_TAG_SIZE;
+		if (n <= SEAL_TAG_SIZE || seal_decrypt(cipher, counter, object.data + at, n, plain.data + plain.len, NULL) < 0)
+			return error_set(err, ERR_CORRUPT, "%s is damaged: it does not authenticate; run twofold check", key);
+		plain.len += n - SEAL_TAG_SIZE;
+		at += n;
+	}
+	uint64_t len = get_le64(plain.data + ID_SIZE);
+	if (memcmp(plain.data, object.data + 48, ID_SIZE) != 0 || len > plain.len - INNER_HEAD)
+		return error_set(err, ERR_CORRUPT, "%s is damaged: its inner header does not agree", key);
+	if (ret_session)
+		memcpy(ret_session->b, plain.data, ID_SIZE);
+	buf_clear(ret);
+	buf_add(ret, plain.data + INNER_HEAD, (size_t)len);
+	return buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "read %s: out of memory", key);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Reading chunks, blocks and pack tables. */
+#include "repo/format/pack.h"
+#include "repo/coders.h"
+#include "repo/object.h"
+#include "repo/repo.h"
+
+static int read_block(struct repo *r, struct block_reader *reader, const struct place *place, struct buf *ret, struct error *err)
+{
+	char key[OBJECT_KEY_MAX];
+	object_key(place->kind, &place->pack, key);
+	buf_clear(&reader->sealed);
+	if (place->sealed_length > SEAL_BLOCK_MAX + SEAL_BLOCK_HEAD + SEAL_TAG_SIZE || !buf_reserve(&reader->sealed, place->sealed_length))
+		return error_set(err, ERR_CORRUPT, "read a block of %s: %u bytes are too many", key, place->sealed_length);
+	if (coder_for_pack(reader, r->keys, &place->pack, place->kind, err) < 0 ||
+	    r->store->ops->get(r->store, key, place->block_offset, reader->sealed.data, place->sealed_length, err) < 0)
+		return -1;
+	struct error why = { 0 };
+	if (unseal_block(reader->coder, reader->cipher, place->block, reader->sealed.data, place->sealed_length, place->raw_length, ret, &why) < 0)
+		return error_set(err, why.kind == ERR_NOMEM ? ERR_NOMEM : ERR_CORRUPT, "block %u of %s is damaged: %s", place->block, key, why.text);
+	if (ret->len != place->raw_length)
+		return error_set(err, ERR_CORRUPT, "block %u of %s has %zu bytes, the index says %u", place->block, key, ret->len, place->raw_length);
+	return 0;
+}
+
+int repo_read_block(struct repo *r, const struct place *place, struct buf *ret, struct error *err)
+{
+	struct block_reader *reader = coder_take(r->coders, err);
+	if (!reader)
+		return -1;
+	int done = read_block(r, reader, place, ret, err);
+	coder_give(r->coders, reader);
+	return done;
+}
+
+int repo_verify_chunk(struct repo *r, enum chunk_class class, const struct id *id, const struct place *place, const uint8_t *bytes, struct error *err)
+{
+	struct id actual;
+	seal_chunk_id(r->keys, class, bytes, place->length, &actual);
+	if (id_equal(&actual, id))
+		return 0;
+	char hex[ID_HEX_SIZE], key[OBJECT_KEY_MAX];
+	id_to_hex(id, hex);
+	object_key(place->kind, &place->pack, key);
+	return error_set(err, ERR_CORRUPT, "chunk %.16s is not what block %u of %s holds; run twofold check", hex, place->block, key);
+}
+
+int repo_get(struct repo *r, enum chunk_class class, const struct id *id, struct buf *ret, struct error *err)
+{
+	struct place place;
+	bool found;
+	if (index_find(r->index, id, &found, &place, err) < 0)
+		return -1;
+	if (!found) {
+		char hex[ID_HEX_SIZE];
+		id_to_hex(id, hex);
+		return error_set(err, ERR_NOT_FOUND, "chunk %.16s is in no pack that the index knows; run twofold check", hex);
+	}
+	struct cached_block *block = cache_hold(r->coders, place.pack_row, place.block);
+	if (!block) {
+		CLEAN_BUF struct buf raw = BUF_INIT;
+		if (repo_read_block(r, &place, &raw, err) < 0)
+			return -1;
+		block = cache_keep(r->coders, place.pack_row, place.block, &raw);
+		if (!block)
+			return error_set(err, ERR_NOMEM, "read a chunk: out of memory");
+	}
+	buf_clear(ret);
+	int done = -1;
+	if ((uint64_t)place.offset + place.length > block->raw.len)
+		error_set(err, ERR_CORRUPT, "a chunk's place lies outside of its block; run twofold check");
+	else if (repo_verify_chunk(r, class, id, &place, block->raw.data + place.offset, err) == 0) {
+		buf_add(ret, block->raw.data + place.offset, place.length);
+		done = buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "read a chunk: out of memory");
+	}
+	cache_release(r->coders, block);
+	return done;
+}
+
+int repo_get_page(void *cookie, const struct id *id, struct buf *ret, struct error *err)
+{
+	return repo_get(cookie, CHUNK_META, id, ret, err);
+}
+
+int repo_read_pack_table(struct repo *r, const struct id *pack, uint64_t size, enum seal_kind *ret_kind, struct pack_table *ret, struct error *err)
+{
+	CLEAN(seal_cipher_cleanup) struct seal_cipher *cipher = NULL;
+	CLEAN_BUF struct buf sealed = BUF_INIT, plain = BUF_INIT;
+	uint8_t head[PACK_HEADER_SIZE], foot[PACK_FOOTER_SIZE];
+	struct pack_header header;
+	uint64_t offset;
+	uint32_t length;
+	char key[OBJECT_KEY_MAX];
+	object_key(SEAL_PACK_DATA, pack, key);
+	if (size < sizeof head + sizeof foot || size > PACK_SIZE_MAX)
+		return error_set(err, ERR_CORRUPT, "%s has %llu bytes, which no pack has", key, (unsigned long long)size);
+	const struct store_ops *ops = r->store->ops;
+	if (ops->get(r->store, key, 0, head, sizeof head, err) < 0 || ops->get(r->store, key, size - sizeof foot, foot, sizeof foot, err) < 0)
+		return -1;
+	if (pack_header_decode(&header, head, err) < 0 || pack_footer_decode(&offset, &length, foot, size, err) < 0)
+		return error_add(err, "%s", key);
+	if (!id_equal(&header.pack, pack))
+		return error_set(err, ERR_CORRUPT, "%s is another pack under this name", key);
+	if (length > PACK_TABLE_MAX || length < SEAL_TAG_SIZE || !buf_reserve(&sealed, length) || !buf_reserve(&plain, length))
+		return error_set(err, ERR_CORRUPT, "%s: its table of %u bytes cannot be read", key, length);
+	if (ops->get(r->store, key, offset, sealed.data, length, err) < 0 || seal_cipher_new(&cipher, r->keys, header.kind, pack, err) < 0)
+		return -1;
+	struct pack_table table = { 0 };
+	if (seal_decrypt(cipher, PACK_TABLE_COUNTER, sealed.data, length, plain.data, err) < 0 ||
+	    pack_table_decode(&table, plain.data, length - SEAL_TAG_SIZE, offset - PACK_HEADER_SIZE, err) < 0)
+		return error_add(err, "table of %s", key);
+	if (!id_equal(&table.session, &header.session)) {
+		pack_table_done(&table);
+		return error_set(err, ERR_CORRUPT, "%s: header and table disagree", key);
+	}
+	*ret = table;
+	*ret_kind = header.kind;
+	return 0;
+}

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "repo/repo.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "repo/coders.h"
+#include "repo/object.h"
+
+#define HEADER_KEY "twofold"
+
+/* The algorithms of format version 1: see enum values in docs/FORMAT.md, "Public header". */
+static const struct repo_header version_1 = { .version = FORMAT_VERSION, .hash = 1, .cipher = 1, .compression = 1, .cutting = 1 };
+
+static int any_object(void *cookie, const char *key, uint64_t size)
+{
+	(void)key;
+	(void)size;
+	*(bool *)cookie = true;
+	return 1;
+}
+
+int repo_exists(const char *location, bool *ret_found, struct error *err)
+{
+	CLEAN(store_cleanup) struct store *store = NULL;
+	struct error why = { 0 };
+	uint64_t size;
+	if (store_open(&store, location, false, &why) < 0) {
+		if (why.kind != ERR_NOT_FOUND) {
+			if (err)
+				*err = why;
+			return -1;
+		}
+		*ret_found = false;
+		return 0;
+	}
+	return store->ops->stat(store, HEADER_KEY, ret_found, &size, err);
+}
+
+/* --- keys ------------------------------------------------------------------------ */
+
+static void key_path(const struct id *id, char ret[OBJECT_KEY_MAX])
+{
+	char hex[ID_HEX_SIZE];
+	id_to_hex(id, hex);
+	snprintf(ret, OBJECT_KEY_MAX, "keys/%s", hex);
+}
+
+static struct time_ns now(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (struct time_ns){ ts.tv_sec, (uint32_t)ts.tv_nsec };
+}
+
+static int write_key(struct store *store, const uint8_t master[SEAL_KEY_SIZE], const struct secret *secret, const char *label, struct id *ret,
+                     struct error *err)
+{
+	struct key_object key = { .created = now(), .wrapped = { .how = secret->how } };
+	CLEAN_BUF struct buf bytes = BUF_INIT;
+	char path[OBJECT_KEY_MAX];
+	size_t aad;
+	struct id id;
+	snprintf(key.label, sizeof key.label, "%s", label);
+	if (secret->how == SEAL_WRAP_PASSPHRASE) {
+		key.wrapped.argon_passes = SEAL_ARGON_PASSES;
+		key.wrapped.argon_memory_kib = SEAL_ARGON_MEMORY_KIB;
+	}
+	/* The associated data holds the salt, so it must be known before the wrapping: seal_wrap_key keeps what stands there. */
+	seal_random(key.wrapped.salt, sizeof key.wrapped.salt);
+	key_object_encode(&bytes, &key, &aad);
+	if (!buf_ok(&bytes))
+		return error_set(err, ERR_NOMEM, "write key: out of memory");
+	if (seal_wrap_key(&key.wrapped, master, secret->data, secret->len, bytes.data, aad, err) < 0)
+		return -1;
+	buf_clear(&bytes);
+	key_object_encode(&bytes, &key, &aad);
+	seal_random(id.b, sizeof id.b);
+	key_path(&id, path);
+	if (store_write(store, path, bytes.data, bytes.len, err) < 0)
+		return error_add(err, "write key");
+	*ret = id;
+	return 0;
+}
+
+static int read_key(struct store *store, const struct id *id, struct key_object *ret, struct buf *bytes, size_t *ret_aad, struct error *err)
+{
+	char path[OBJECT_KEY_MAX];
+	key_path(id, path);
+	if (store_read(store, path, 64u << 10, bytes, err) < 0)
+		return -1;
+	if (key_object_decode(ret, bytes->data, bytes->len, ret_aad, err) < 0)
+		return error_add(err, "%s", path);
+	return 0;
+}
+
+static int collect_id(void *cookie, const char *key, uint64_t size)
+{
+	(void)size;
+	struct id id;
+	if (object_id_of_key(key, &id))
+		buf_add(cookie, id.b, ID_SIZE);
+	return 0;
+}
+
+static int list_ids(struct store *store, const char *prefix, struct buf *ret, struct error *err)
+{
+	if (store->ops->list(store, prefix, collect_id, ret, err) < 0)
+		return -1;
+	return buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "list %s: out of memory", prefix);
+}
+
+static struct id id_at(const struct buf *ids, size_t i)
+{
+	struct id id;
+	memcpy(id.b, ids->data + i * ID_SIZE, ID_SIZE);
+	return id;
+}
+
+/* Tries the secret on every key object of its kind. */
+static int unlock(struct store *store, const struct secret *secret, struct id *ret_key, uint8_t ret_master[SEAL_KEY_SIZE], struct error *err)
+{
+	CLEAN_BUF struct buf ids = BUF_INIT, bytes = BUF_INIT;
+	struct error damaged = { 0 };
+	if (list_ids(store, "keys/", &ids, err) < 0)
+		return -1;
+	if (ids.len == 0)
+		return error_set(err, ERR_CORRUPT, "open repository %s: it has no keys; restore its folder keys/ from a copy", store->location);
+	for (size_t i = 0; i < ids.len / ID_SIZE; i++) {
+		struct id id = id_at(&ids, i);
+		struct key_object key = { 0 };
+		struct error why = { 0 };
+		size_t aad;
+		bool ok = false;
+		if (read_key(store, &id, &key, &bytes, &aad, &why) < 0) {
+			error_keep_first(&damaged, &why);
+			continue;
+		}
+		if (key.wrapped.how != secret->how)
+			continue;
+		if (seal_unwrap_key(&key.wrapped, secret->data, secret->len, bytes.data, aad, ret_master, &ok, err) < 0)
+			return -1;
+		if (ok) {
+			*ret_key = id;
+			return 0;
+		}
+	}
+	if (damaged.kind != ERR_NONE)
+		return error_set(err, ERR_AUTH, "open repository %s: no key fits, and one is damaged: %.300s", store->location, damaged.text);
+	return error_set(err, ERR_AUTH, "open repository %s: wrong %s; check %s and try again", store->location,
+	                 secret->how == SEAL_WRAP_PASSPHRASE ? "password" : "key file",
+	                 secret->how == SEAL_WRAP_PASSPHRASE ? "TWOFOLD_PASSWORD or --password-file" : "that it belongs to this repository");
+}
+
+/* --- making and opening -------------------------------------------------------------- */
+
+int repo_init(const char *location, const struct secret *secret, const char *label, struct error *err)
+{
+	CLEAN(store_cleanup) struct store *store = NULL;
+	bool taken = false;
+	if (store_open(&store, location, true, err) < 0)
+		return error_add(err, "make repository");
+	bool found;
+	uint64_t size;
+	if (store->ops->stat(store, HEADER_KEY, &found, &size, err) < 0)
+		return error_add(err, "make repository");
+	if (found)
+		return error_set(err, ERR_EXISTS, "make repository: there is one already in %s", location);
+	if (store->ops->list(store, "packs/", any_object, &taken, err) < 0 || store->ops->list(store, "snapshots/", any_object, &taken, err) < 0)
+		return error_add(err, "make repository");
+	if (taken)
+		return error_set(err, ERR_EXISTS, "make repository: %s holds packs or snapshots of a repository whose header is missing; use an empty folder", location);
+
+	struct repo_header header = version_1;
+	uint8_t master[SEAL_KEY_SIZE], bytes[HEADER_SIZE];
+	struct id key;
+	seal_random(header.repository.b, ID_SIZE);
+	seal_random(master, sizeof master);
+	repo_header_encode(bytes, &header);
+	/* The header comes last: what is interrupted before it is no repository. */
+	int done = write_key(store, master, secret, label, &key, err);
+	if (done == 0)
+		done = store_write(store, HEADER_KEY, bytes, sizeof bytes, err);
+	explicit_bzero(master, sizeof master);
+	return done < 0 ? error_add(err, "make repository") : 0;
+}
+
+static int read_header(struct repo *r, const char *location, struct error *err)
+{
+	CLEAN_BUF struct buf bytes = BUF_INIT;
+	struct error why = { 0 };
+	if (store_read(r->store, HEADER_KEY, 4096, &bytes, &why) < 0) {
+		if (why.kind == ERR_NOT_FOUND)
+			return error_set(err, ERR_NOT_FOUND, "open repository: %s is not a twofold repository; make one with: twofold init %s", location, location);
+		if (err)
+			*err = why;
+		return error_add(err, "open repository");
+	}
+	if (repo_header_decode(&r->header, bytes.data, bytes.len, err) < 0)
+		return error_add(err, "open repository %s", location);
+	return 0;
+}
+
+static int name_cache(struct repo *r, const char *root, struct error *err)
+{
+	char hex[ID_HEX_SIZE];
+	if (!root)
+		return 0;
+	id_to_hex(&r->header.repository, hex);
+	if (asprintf(&r->cache, "%s/%s", root, hex) < 0) {
+		r->cache = NULL;
+		return error_set(err, ERR_NOMEM, "open repository: out of memory");
+	}
+	return 0;
+}
+
+int repo_open(struct repo **ret, const char *location, const struct secret *secret, const char *cache_root, struct error *err)
+{
+	CLEAN_REPO struct repo *r = calloc(1, sizeof *r);
+	uint8_t master[SEAL_KEY_SIZE], cut_key[32];
+	if (!r)
+		return error_set(err, ERR_NOMEM, "open repository: out of memory");
+	struct error why = { 0 };
+	if (store_open(&r->store, location, false, &why) < 0) {
+		if (why.kind == ERR_NOT_FOUND)
+			return error_set(err, ERR_NOT_FOUND, "open repository: nothing at %s; make it with: twofold init %s", location, location);
+		if (err)
+			*err = why;
+		return error_add(err, "open repository");
+	}
+	if (read_header(r, location, err) < 0 || unlock(r->store, secret, &r->key, master, err) < 0)
+		return -1;
+	int opened = seal_keys_open(&r->keys, master, &r->header.repository, err);
+	explicit_bzero(master, sizeof master);
+	if (opened < 0)
+		return -1;
+	seal_cut_key(r->keys, cut_key);
+	struct cut_params params = { CUT_MIN, CUT_AVG, CUT_MAX };
+	if (cut_new(&r->cutter, &params, cut_key, err) < 0 || coder_pool_new(&r->coders, err) < 0 || name_cache(r, cache_root, err) < 0)
+		return -1;
+	*ret = TAKE(r);
+	return 0;
+}
+
+void repo_free(struct repo *r)
+{
+	if (!r)
+		return;
+	index_free(r->index);
+	coder_pool_free(r->coders);
+	cut_free(r->cutter);
+	seal_keys_free(r->keys);
+	store_close(r->store);
+	free(r->cache);
+	free(r);
+}
+
+int repo_load_index(struct repo *r, struct error *err)
+{
+	if (r->index)
+		return 0;
+	char *folder = NULL;
+	if (r->cache && asprintf(&folder, "%s/index", r->cache) < 0)
+		return error_set(err, ERR_NOMEM, "load index: out of memory");
+	int done = index_open(&r->index, r->store, r->keys, folder, err);
+	free(folder);
+	return done;
+}
+
+int repo_keys(struct repo *r, repo_key_fn fn, void *cookie, struct error *err)
+{
+	CLEAN_BUF struct buf ids = BUF_INIT, bytes = BUF_INIT;
+	if (list_ids(r->store, "keys/", &ids, err) < 0)
+		return error_add(err, "list keys");
+	for (size_t i = 0; i < ids.len / ID_SIZE; i++) {
+		struct id id = id_at(&ids, i);
+		struct key_object key = { 0 };
+		size_t aad;
+		if (read_key(r->store, &id, &key, &bytes, &aad, err) < 0)
+			return error_add(err, "list keys");
+		int stop = fn(cookie, &id, &key, id_equal(&id, &r->key));
+		if (stop)
+			return stop;
+	}
+	return 0;
+}
+
+int repo_key_add(struct repo *r, const struct secret *secret, const char *label, struct id *ret, struct error *err)
+{
+	return write_key(r->store, seal_master(r->keys), secret, label, ret, err);
+}
+
+int repo_key_remove(struct repo *r, const struct id *id, struct error *err)
+{
+	CLEAN_BUF struct buf ids = BUF_INIT;
+	char path[OBJECT_KEY_MAX];
+	bool found;
+	uint64_t size;
+	key_path(id, path);
+	if (list_ids(r->store, "keys/", &ids, err) < 0 || r->store->ops->stat(r->store, path, &found, &size, err) < 0)
+		return error_add(err, "remove key");
+	if (!found)
+		return error_set(err, ERR_NOT_FOUND, "remove key: no such key; see: twofold key list");
+	if (ids.len / ID_SIZE < 2)
+		return error_set(err, ERR_INVALID, "remove key: it is the last one, nothing could open the repository any more; add another first");
+	return r->store->ops->remove(r->store, path, err);
+}
+
+/* --- snapshots ------------------------------------------------------------------------- */
+
+#define SNAPSHOT_BYTES_MAX (64u << 20)
+
+int repo_snapshot_read(struct repo *r, const struct id *id, struct snapshot *ret, struct error *err)
+{
+	CLEAN_BUF struct buf bytes = BUF_INIT;
+	char key[OBJECT_KEY_MAX];
+	struct id session;
+	struct snapshot snapshot = { 0 };
+	object_key(SEAL_SNAPSHOT, id, key);
+	if (object_read(r->store, r->keys, SEAL_SNAPSHOT, id, SNAPSHOT_BYTES_MAX, &session, &bytes, err) < 0)
+		return -1;
+	if (snapshot_decode(&snapshot, bytes.data, bytes.len, err) < 0)
+		return error_add(err, "%s", key);
+	if (!id_equal(&session, &snapshot.session)) {
+		snapshot_done(&snapshot);
+		return error_set(err, ERR_CORRUPT, "%s: its session does not agree", key);
+	}
+	*ret = snapshot;
+	return 0;
+}
+
+static int by_time(const void *a, const void *b)
+{
+	const struct snapshot_entry *x = a, *y = b;
+	int c = time_compare(x->snapshot.time, y->snapshot.time);
+	return c ? c : id_compare(&x->id, &y->id);
+}
+
+void snapshot_list_done(struct snapshot_list *l)
+{
+	for (size_t i = 0; i < l->count; i++)
+		snapshot_done(&l->items[i].snapshot);
+	free(l->items);
+	*l = (struct snapshot_list){ 0 };
+}
+
+int repo_snapshots(struct repo *r, struct snapshot_list *ret, struct error *err)
+{
+	CLEAN_BUF struct buf ids = BUF_INIT;
+	struct snapshot_list list = { 0 };
+	if (list_ids(r->store, object_prefix(SEAL_SNAPSHOT), &ids, err) < 0)
+		return error_add(err, "list snapshots");
+	list.items = calloc(ids.len / ID_SIZE + 1, sizeof *list.items);
+	if (!list.items)
+		return error_set(err, ERR_NOMEM, "list snapshots: out of memory");
+	for (size_t i = 0; i < ids.len / ID_SIZE; i++) {
+		struct snapshot_entry *entry = &list.items[list.count];
+		struct error why = { 0 };
+		entry->id = id_at(&ids, i);
+		if (repo_snapshot_read(r, &entry->id, &entry->snapshot, &why) == 0)
+			list.count++;
+		else if (why.kind != ERR_NOT_FOUND) { /* not found: it was forgotten meanwhile */
+			list.damaged++;
+			error_keep_first(&list.first_error, &why);
+		}
+	}
+	qsort(list.items, list.count, sizeof *list.items, by_time);
+	*ret = list;
+	return 0;
+}
+
+static int take_latest(struct repo *r, struct id *ret_id, struct snapshot *ret, struct error *err)
+{
+	struct snapshot_list list = { 0 };
+	if (repo_snapshots(r, &list, err) < 0)
+		return -1;
+	if (list.damaged) {
+		snapshot_list_done(&list);
+		return error_set(err, ERR_CORRUPT, "find the latest snapshot: %zu cannot be read (%.300s); name a snapshot by its id", list.damaged, list.first_error.text);
+	}
+	if (!list.count) {
+		snapshot_list_done(&list);
+		return error_set(err, ERR_NOT_FOUND, "find the latest snapshot: the repository has none yet");
+	}
+	struct snapshot_entry *last = &list.items[--list.count];
+	*ret_id = last->id;
+	*ret = last->snapshot;
+	snapshot_list_done(&list);
+	return 0;
+}
+
+int repo_snapshot_find(struct repo *r, const char *name, struct id *ret_id, struct snapshot *ret, struct error *err)
+{
+	if (strcmp(name, "latest") == 0)
+		return take_latest(r, ret_id, ret, err);
+	size_t len = strlen(name);
+	if (len < 4 || len > 64 || strspn(name, "0123456789abcdef") != len)
+		return error_set(err, ERR_INVALID, "find snapshot '%s': give 'latest', an id, or at least its first 4 digits", name);
+	CLEAN_BUF struct buf ids = BUF_INIT;
+	if (list_ids(r->store, object_prefix(SEAL_SNAPSHOT), &ids, err) < 0)
+		return error_add(err, "find snapshot");
+	size_t matches = 0;
+	struct id match = { 0 };
+	for (size_t i = 0; i < ids.len / ID_SIZE; i++) {
+		struct id id = id_at(&ids, i);
+		char hex[ID_HEX_SIZE];
+		id_to_hex(&id, hex);
+		if (strncmp(hex, name, len) == 0) {
+			match = id;
+			matches++;
+		}
+	}
+	if (matches == 0)
+		return error_set(err, ERR_NOT_FOUND, "find snapshot '%s': there is none; see: twofold snapshots", name);
+	if (matches > 1)
+		return error_set(err, ERR_INVALID, "find snapshot '%s': %zu begin so, give more digits", name, matches);
+	if (repo_snapshot_read(r, &match, ret, err) < 0)
+		return -1;
+	*ret_id = match;
+	return 0;
+}

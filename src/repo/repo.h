@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * A repository: made, opened, its keys and snapshots.
+ *
+ * Opening reads the public header, finds a key object that the secret opens, and loads nothing else; the index comes with
+ * repo_load_index. struct repo may be read from many threads once it is open.
+ */
+#ifndef REPO_REPO_H
+#define REPO_REPO_H
+
+#include "cut/cut.h"
+#include "repo/format/document.h"
+#include "repo/index.h"
+#include "seal/seal.h"
+#include "store/store.h"
+
+/* What the user proves to be allowed with. */
+struct secret {
+	enum seal_wrap how;
+	const void *data; /* the passphrase's bytes, or the key file's 32 */
+	size_t len;
+};
+
+struct repo {
+	struct store *store;
+	struct repo_header header;
+	struct seal_keys *keys;
+	struct id key;            /* the key object that opened it */
+	struct cutter *cutter;    /* for file content */
+	struct index *index;      /* NULL before repo_load_index */
+	char *cache;              /* folder for this repository, or NULL */
+	struct coder_pool *coders;
+};
+
+/* Makes a new repository in an empty or missing location. An existing one is ERR_EXISTS, a folder with other things in it too.
+ * label names the first key. */
+int repo_init(const char *location, const struct secret *secret, const char *label, struct error *err);
+
+/* cache_root: folder under which caches of all repositories lie, or NULL for none. ERR_NOT_FOUND: nothing there;
+ * ERR_CORRUPT: something else is there; ERR_AUTH: no key object opens with this secret; ERR_UNSUPPORTED: newer version. */
+int repo_open(struct repo **ret, const char *location, const struct secret *secret, const char *cache_root, struct error *err);
+void repo_free(struct repo *r);
+DEFINE_CLEAN(repo, repo_free)
+#define CLEAN_REPO CLEAN(repo_cleanup)
+/* ret_found: does location hold a repository's header? */
+int repo_exists(const char *location, bool *ret_found, struct error *err);
+
+int repo_load_index(struct repo *r, struct error *err);
+
+/* --- keys --------------------------------------------------------------------- */
+typedef int (*repo_key_fn)(void *cookie, const struct id *id, const struct key_object *key, bool current);
+int repo_keys(struct repo *r, repo_key_fn fn, void *cookie, struct error *err);
+int repo_key_add(struct repo *r, const struct secret *secret, const char *label, struct id *ret, struct error *err);
+/* The last key is refused (ERR_INVALID): nothing could open the repository any more. */
+int repo_key_remove(struct repo *r, const struct id *id, struct error *err);
+
+/* --- snapshots ------------------------------------------------------------------ */
+struct snapshot_entry {
+	struct id id;
+	struct snapshot snapshot;
+};
+struct snapshot_list {
+	struct snapshot_entry *items; /* oldest first */
+	size_t count;
+	size_t damaged;               /* objects that could not be read; first_error says why for the first */
+	struct error first_error;
+};
+/* A damaged snapshot does not hide the others: it is counted. */
+int repo_snapshots(struct repo *r, struct snapshot_list *ret, struct error *err);
+void snapshot_list_done(struct snapshot_list *l);
+int repo_snapshot_read(struct repo *r, const struct id *id, struct snapshot *ret, struct error *err);
+/* name: full id, unique prefix of at least 4 digits, or "latest". ERR_NOT_FOUND, or ERR_INVALID when more than one matches. */
+int repo_snapshot_find(struct repo *r, const char *name, struct id *ret_id, struct snapshot *ret, struct error *err);
+
+/* --- reading chunks: from any thread --------------------------------------------- */
+/* Replaces *ret by the chunk's bytes, authenticated and hashed. ERR_NOT_FOUND: in no segment. */
+int repo_get(struct repo *r, enum chunk_class class, const struct id *id, struct buf *ret, struct error *err);
+/* The raw bytes of the block at place, authenticated; chunks in it are not hashed. Bypasses the cache of blocks. */
+int repo_read_block(struct repo *r, const struct place *place, struct buf *ret, struct error *err);
+/* Hashes chunk bytes against their id: ERR_CORRUPT with the pack named. */
+int repo_verify_chunk(struct repo *r, enum chunk_class class, const struct id *id, const struct place *place, const uint8_t *bytes, struct error *err);
+/* For seq readers: a seq_get_fn; cookie is the struct repo. */
+int repo_get_page(void *cookie, const struct id *id, struct buf *ret, struct error *err);
+
+/* The sealed table of a pack, from the pack alone. */
+struct pack_table;
+int repo_read_pack_table(struct repo *r, const struct id *pack, uint64_t size, enum seal_kind *ret_kind, struct pack_table *ret, struct error *err);
+
+#endif

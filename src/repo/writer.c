@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "repo/writer.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "repo/object.h"
+#include "repo/packer.h"
+#include "repo/rows.h"
+
+/* A block under construction. */
+struct gather {
+	struct buf raw;
+	struct buf chunks; /* of struct pack_chunk */
+};
+
+struct lane_slot {
+	struct gather gather[2]; /* by chunk class */
+	struct seal_coder *coder;
+	struct seal_cipher *check_cipher; /* of check_pack */
+	struct id check_pack;
+	struct buf plain, sealed, opened, decoded; /* scratch */
+};
+
+struct writer {
+	struct repo *repo;
+	struct id session;
+	bool session_stored, committed, failed;
+	struct packer *packer;
+	struct lane_slot *slots;
+	unsigned slot_count;
+	_Atomic uint64_t chunks_new, chunks_known, added_raw, added_stored;
+	uint64_t adopted_packs;
+};
+
+/* --- session ------------------------------------------------------------------------- */
+
+static struct time_ns now(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (struct time_ns){ ts.tv_sec, (uint32_t)ts.tv_nsec };
+}
+
+static int store_session(struct writer *w, const struct writer_options *options, struct error *err)
+{
+	char host[256];
+	snprintf(host, sizeof host, "%s", options->host ? options->host : "");
+	struct session session = { .started = now(), .refreshed = now(), .host = host, .pid = (uint64_t)getpid(), .work = options->work };
+	CLEAN_BUF struct buf bytes = BUF_INIT;
+	session_encode(&bytes, &session);
+	if (!buf_ok(&bytes))
+		return error_set(err, ERR_NOMEM, "begin a session: out of memory");
+	seal_random(w->session.b, ID_SIZE);
+	if (object_write(w->repo->store, w->repo->keys, SEAL_SESSION, &w->session, &w->session, bytes.data, bytes.len, err) < 0)
+		return error_add(err, "begin a session in repository %s", w->repo->store->location);
+	w->session_stored = true;
+	return 0;
+}
+
+static void end_session(struct writer *w)
+{
+	char key[OBJECT_KEY_MAX];
+	if (!w->session_stored)
+		return;
+	object_key(SEAL_SESSION, &w->session, key);
+	/* A session object that stays behind costs the next writer a look at the packs, no more. */
+	w->repo->store->ops->remove(w->repo->store, key, NULL);
+	w->session_stored = false;
+}
+
+/* --- what dead sessions left behind ------------------------------------------------------ */
+
+struct found_pack {
+	struct id id;
+	uint64_t size;
+};
+
+static int note_pack(void *cookie, const char *key, uint64_t size)
+{
+	struct found_pack found = { .size = size };
+	if (object_id_of_key(key, &found.id))
+		buf_add(cookie, &found, sizeof found);
+	return 0;
+}
+
+static int note_session(void *cookie, const char *key, uint64_t size)
+{
+	(void)key;
+	(void)size;
+	++*(unsigned *)cookie;
+	return 0;
+}
+
+static int adopt_pack(struct writer *w, const struct found_pack *found, struct segment_rows *rows, struct error *err)
+{
+	struct pack_table table = { 0 };
+	enum seal_kind kind;
+	if (repo_read_pack_table(w->repo, &found->id, found->size, &kind, &table, err) < 0)
+		return -1;
+	segment_rows_add(rows, &found->id, kind, found->size, &table);
+	pack_table_done(&table);
+	w->adopted_packs++;
+	return 0;
+}
+
+static int index_adopted(struct writer *w, struct segment_rows *rows, struct error *err)
+{
+	CLEAN_BUF struct buf segment = BUF_INIT;
+	struct id id;
+	seal_random(id.b, ID_SIZE);
+	if (segment_rows_encode(rows, &w->session, &segment, err) < 0 ||
+	    object_write(w->repo->store, w->repo->keys, SEAL_INDEX, &id, &w->session, segment.data, segment.len, err) < 0 ||
+	    index_add(w->repo->index, &id, segment.data, segment.len, err) < 0)
+		return error_add(err, "index what an interrupted run left behind");
+	return 0;
+}
+
+static int adopt_leftovers(struct writer *w, struct error *err)
+{
+	struct store *store = w->repo->store;
+	CLEAN(segment_rows_done) struct segment_rows rows = SEGMENT_ROWS_INIT;
+	CLEAN_BUF struct buf packs = BUF_INIT;
+	unsigned sessions = 0;
+	if (store->ops->list(store, object_prefix(SEAL_SESSION), note_session, &sessions, err) < 0)
+		return -1;
+	if (sessions <= 1) /* this one */
+		return 0; /* every session before this one ended in order: all packs are indexed */
+	if (store->ops->list(store, "packs/", note_pack, &packs, err) < 0)
+		return -1;
+	const struct found_pack *found = (const void *)packs.data;
+	for (size_t i = 0; buf_ok(&packs) && i < packs.len / sizeof *found; i++) {
+		/* A pack that is not whole cannot be relied on by anything; check names it. */
+		if (!index_has_pack(w->repo->index, &found[i].id))
+			adopt_pack(w, &found[i], &rows, NULL);
+	}
+	return w->adopted_packs ? index_adopted(w, &rows, err) : 0;
+}
+
+/* --- life -------------------------------------------------------------------------------- */
+
+int writer_begin(struct writer **ret, struct repo *repo, const struct writer_options *options, struct error *err)
+{
+	CLEAN(writer_cleanup) struct writer *w = calloc(1, sizeof *w);
+	if (!w)
+		return error_set(err, ERR_NOMEM, "begin a session: out of memory");
+	w->repo = repo;
+	w->slots = calloc(options->slots, sizeof *w->slots);
+	if (!w->slots)
+		return error_set(err, ERR_NOMEM, "begin a session: out of memory");
+	w->slot_count = options->slots;
+	for (unsigned i = 0; i < w->slot_count; i++)
+		if (seal_coder_new(&w->slots[i].coder, options->level, err) < 0)
+			return -1;
+	if (store_session(w, options, err) < 0 || adopt_leftovers(w, err) < 0 || packer_new(&w->packer, repo, &w->session, err) < 0)
+		return -1;
+	*ret = TAKE(w);
+	return 0;
+}
+
+void writer_free(struct writer *w)
+{
+	if (!w)
+		return;
+	if (w->packer && !w->committed && !w->failed)
+		writer_flush(w, NULL);
+	packer_free(w->packer);
+	end_session(w);
+	for (unsigned i = 0; w->slots && i < w->slot_count; i++) {
+		struct lane_slot *s = &w->slots[i];
+		for (int class = 0; class < 2; class++) {
+			buf_done(&s->gather[class].raw);
+			buf_done(&s->gather[class].chunks);
+		}
+		seal_coder_free(s->coder);
+		seal_cipher_free(s->check_cipher);
+		buf_done(&s->plain);
+		buf_done(&s->sealed);
+		buf_done(&s->opened);
+		buf_done(&s->decoded);
+	}
+	free(w->slots);
+	free(w);
+}
+
+const struct id *writer_session(const struct writer *w)
+{
+	return &w->session;
+}
+
+struct repo *writer_repo(const struct writer *w)
+{
+	return w->repo;
+}
+
+void writer_stats(const struct writer *w, struct writer_stats *ret)
+{
+	*ret = (struct writer_stats){ .chunks_new = w->chunks_new,
+		                      .chunks_known = w->chunks_known,
+		                      .added_raw = w->added_raw,
+		                      .added_stored = w->added_stored,
+		                      .adopted_packs = w->adopted_packs };
+}
+
+/* --- blocks ------------------------------------------------------------------------------ */
+
+/* Opens the message again and hashes what comes out: what will be stored is what was hashed, whatever the memory or the codec did in between. */
+static bool reads_back(struct writer *w, struct lane_slot *s, const struct packed *where, enum chunk_class class, const struct pack_chunk *chunks, size_t count)
+{
+	if (!s->check_cipher || !id_equal(&s->check_pack, &where->id)) {
+		seal_cipher_free(s->check_cipher);
+		s->check_cipher = NULL;
+		if (seal_cipher_new(&s->check_cipher, w->repo->keys, where->kind, &where->id, NULL) < 0)
+			return false;
+		s->check_pack = where->id;
+	}
+	buf_clear(&s->decoded);
+	if (unseal_block(s->coder, s->check_cipher, where->counter, s->sealed.data, s->sealed.len, SEAL_BLOCK_MAX, &s->decoded, NULL) < 0)
+		return false;
+	size_t at = 0;
+	for (size_t i = 0; i < count; i++) {
+		struct id id;
+		if (chunks[i].length > s->decoded.len - at)
+			return false;
+		seal_chunk_id(w->repo->keys, class, s->decoded.data + at, chunks[i].length, &id);
+		if (!id_equal(&id, &chunks[i].id))
+			return false;
+		at += chunks[i].length;
+	}
+	return at == s->decoded.len;
+}
+
+static int put_block(struct writer *w, struct lane_slot *s, enum chunk_class class, const void *raw, size_t len, const struct pack_chunk *chunks, size_t count,
+                     struct error *err)
+{
+	struct packed where;
+	if (seal_compress(s->coder, raw, len, &s->plain, err) < 0 ||
+	    packer_add(w->packer, class, &s->plain, (uint32_t)len, chunks, count, &s->sealed, &where, err) < 0)
+		return -1;
+	bool ok = reads_back(w, s, &where, class, chunks, count);
+	packer_checked(w->packer, &where, ok);
+	if (!ok)
+		return error_set(err, ERR_CORRUPT,
+		                 "read back a block before storing it: it does not decode to what was hashed; this points to faulty memory or a faulty processor, nothing of it was stored");
+	atomic_fetch_add_explicit(&w->added_raw, len, memory_order_relaxed);
+	atomic_fetch_add_explicit(&w->added_stored, s->sealed.len, memory_order_relaxed);
+	return 0;
+}
+
+static int flush_gather(struct writer *w, struct lane_slot *s, enum chunk_class class, struct error *err)
+{
+	struct gather *g = &s->gather[class];
+	if (g->raw.len == 0)
+		return 0;
+	int done = put_block(w, s, class, g->raw.data, g->raw.len, (const void *)g->chunks.data, g->chunks.len / sizeof(struct pack_chunk), err);
+	buf_clear(&g->raw);
+	buf_clear(&g->chunks);
+	return done;
+}
+
+static int gather_chunk(struct writer *w, struct lane_slot *s, enum chunk_class class, const void *data, const struct pack_chunk *chunk, struct error *err)
+{
+	struct gather *g = &s->gather[class];
+	if (g->raw.len + chunk->length > WRITER_BLOCK && flush_gather(w, s, class, err) < 0)
+		return -1;
+	if (!g->raw.data && !buf_reserve(&g->raw, WRITER_BLOCK))
+		return error_set(err, ERR_NOMEM, "gather a block: out of memory");
+	buf_add(&g->raw, data, chunk->length);
+	buf_add(&g->chunks, chunk, sizeof *chunk);
+	return buf_ok(&g->raw) && buf_ok(&g->chunks) ? 0 : error_set(err, ERR_NOMEM, "gather a block: out of memory");
+}
+
+int writer_put(struct writer *w, unsigned slot, enum chunk_class class, const void *data, size_t len, struct id *ret, struct error *err)
+{
+	struct lane_slot *s = &w->slots[slot];
+	struct pack_chunk chunk = { .length = (uint32_t)len };
+	if (len == 0 || len > SEAL_BLOCK_MAX || slot >= w->slot_count)
+		return error_set(err, ERR_INVALID, "store a chunk of %zu bytes", len);
+	seal_chunk_id(w->repo->keys, class, data, len, &chunk.id);
+	int claimed = index_claim(w->repo->index, &chunk.id);
+	if (claimed < 0)
+		return error_set(err, ERR_NOMEM, "store a chunk: out of memory");
+	if (claimed == 0) {
+		atomic_fetch_add_explicit(&w->chunks_known, 1, memory_order_relaxed);
+		*ret = chunk.id;
+		return 0;
+	}
+	atomic_fetch_add_explicit(&w->chunks_new, 1, memory_order_relaxed);
+	int done = len >= WRITER_SOLO ? put_block(w, s, class, data, len, &chunk, 1, err) : gather_chunk(w, s, class, data, &chunk, err);
+	if (done < 0) {
+		w->failed = true; /* the claim stands without its chunk: nothing more may rely on this session */
+		return -1;
+	}
+	*ret = chunk.id;
+	return 0;
+}
+
+int writer_put_page(void *cookie, const void *page, size_t len, struct id *ret, struct error *err)
+{
+	const struct writer_slot *at = cookie;
+	return writer_put(at->writer, at->slot, CHUNK_META, page, len, ret, err);
+}
+
+/* --- the end ------------------------------------------------------------------------------- */
+
+/* What the slots gathered is put together first, so that a small session makes few blocks. */
+static int flush_class(struct writer *w, enum chunk_class class, struct error *err)
+{
+	struct lane_slot *first = &w->slots[0];
+	for (unsigned i = 1; i < w->slot_count; i++) {
+		struct gather *g = &w->slots[i].gather[class];
+		const struct pack_chunk *chunks = (const void *)g->chunks.data;
+		size_t at = 0;
+		for (size_t c = 0; c < g->chunks.len / sizeof *chunks; c++) {
+			if (gather_chunk(w, first, class, g->raw.data + at, &chunks[c], err) < 0)
+				return -1;
+			at += chunks[c].length;
+		}
+		buf_clear(&g->raw);
+		buf_clear(&g->chunks);
+	}
+	return flush_gather(w, first, class, err);
+}
+
+int writer_flush(struct writer *w, struct error *err)
+{
+	if (w->failed)
+		return error_set(err, ERR_CANCELLED, "the session failed before");
+	if (flush_class(w, CHUNK_DATA, err) < 0 || flush_class(w, CHUNK_META, err) < 0) {
+		w->failed = true;
+		packer_finish(w->packer, NULL);
+		return -1;
+	}
+	if (packer_finish(w->packer, err) < 0) {
+		w->failed = true;
+		return -1;
+	}
+	return 0;
+}
+
+int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id, struct error *err)
+{
+	CLEAN_BUF struct buf bytes = BUF_INIT;
+	struct id id;
+	if (writer_flush(w, err) < 0)
+		return -1;
+	snapshot->session = w->session;
+	snapshot->totals.added_raw = w->added_raw;
+	snapshot->totals.added_stored = w->added_stored;
+	snapshot_encode(&bytes, snapshot);
+	if (!buf_ok(&bytes))
+		return error_set(err, ERR_NOMEM, "write snapshot: out of memory");
+	seal_random(id.b, ID_SIZE);
+	if (object_write(w->repo->store, w->repo->keys, SEAL_SNAPSHOT, &id, &w->session, bytes.data, bytes.len, err) < 0)
+		return error_add(err, "write snapshot");
+	w->committed = true;
+	*ret_id = id;
+	return 0;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Writing into a repository: one session, from its first chunk to its snapshot.
+ *
+ * Each worker thread (slot) fills blocks of its own, so hashing, compression and the read-back check run without locks; only handing a
+ * finished block to the open pack is serial. Packs are streamed to the store while they grow and committed by a thread of their own.
+ *
+ * Order of writing: session, packs, index segments, snapshot, end of session. A crash at any point leaves garbage, never damage; what a dead session
+ * left in whole packs is adopted by the next writer (writer_begin).
+ */
+#ifndef REPO_WRITER_H
+#define REPO_WRITER_H
+
+#include "repo/repo.h"
+
+#define WRITER_BLOCK (512u << 10) /* small chunks are gathered up to this */
+#define WRITER_SOLO (256u << 10)  /* chunks from this size on are a block by themselves */
+#define WRITER_PACK (32u << 20)
+
+struct writer;
+
+struct writer_options {
+	unsigned slots;      /* how many threads may put at the same time */
+	int level;           /* zstd */
+	uint8_t work;        /* struct session's */
+	const char *host;
+};
+
+struct writer_stats {
+	uint64_t chunks_new, chunks_known;
+	uint64_t added_raw, added_stored; /* bytes of new chunks before, and of their sealed blocks after */
+	uint64_t adopted_packs;           /* whole packs of dead sessions found and indexed */
+};
+
+/* The repository's index must be loaded. The writer borrows repo until writer_free. */
+int writer_begin(struct writer **ret, struct repo *repo, const struct writer_options *options, struct error *err);
+/* Without writer_commit before: keeps whole what can be kept (finishes packs, indexes them), so that the next run finds it; after a failure drops what is unfinished. NULL is fine. */
+void writer_free(struct writer *w);
+DEFINE_CLEAN(writer, writer_free)
+const struct id *writer_session(const struct writer *w);
+struct repo *writer_repo(const struct writer *w);
+
+/* Stores the chunk unless it is there already, and tells its id. One thread a slot. data may be reused afterwards. len 1 to SEAL_BLOCK_MAX. */
+int writer_put(struct writer *w, unsigned slot, enum chunk_class class, const void *data, size_t len, struct id *ret, struct error *err);
+
+/* For seq writers: a seq_put_fn; cookie is a struct writer_slot. */
+struct writer_slot {
+	struct writer *writer;
+	unsigned slot;
+};
+int writer_put_page(void *cookie, const void *page, size_t len, struct id *ret, struct error *err);
+
+void writer_stats(const struct writer *w, struct writer_stats *ret);
+
+/* Finishes every block, pack and the index, then writes the snapshot: once this returns 0 it is committed and durable. Sets snapshot->session and the added_ totals.
+ * No put may run. */
+int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id, struct error *err);
+/* The same without a snapshot: what was stored can be found by the next run. */
+int writer_flush(struct writer *w, struct error *err);
+
+#endif
