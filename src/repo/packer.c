@@ -256,14 +256,10 @@ static void close_pack(struct packer *p, enum chunk_class class)
 	release(p, k);
 }
 
-static int append(struct packer *p, struct open_pack *k, const struct buf *plain, uint32_t raw_length, const struct pack_chunk *chunks, size_t count,
+static int append(struct packer *p, struct open_pack *k, const struct seal_payload *payload, uint32_t raw_length, const struct pack_chunk *chunks, size_t count,
                   struct buf *sealed, struct error *err)
 {
-	buf_clear(sealed);
-	if (!buf_reserve(sealed, plain->len + SEAL_TAG_SIZE))
-		return error_set(err, ERR_NOMEM, "seal a block: out of memory");
-	sealed->len = plain->len + SEAL_TAG_SIZE;
-	if (seal_encrypt(k->cipher, k->table.block_count, plain->data, plain->len, sealed->data, err) < 0 ||
+	if (seal_payload(k->cipher, k->table.block_count, payload, sealed, err) < 0 ||
 	    p->repo->store->ops->put_append(k->put, sealed->data, sealed->len, err) < 0)
 		return -1;
 	bool ok = pack_table_add_block(&k->table, (uint32_t)sealed->len, raw_length) == 0;
@@ -275,7 +271,7 @@ static int append(struct packer *p, struct open_pack *k, const struct buf *plain
 	return 0;
 }
 
-int packer_add(struct packer *p, enum chunk_class class, const struct buf *plain, uint32_t raw_length, const struct pack_chunk *chunks, size_t count,
+int packer_add(struct packer *p, enum chunk_class class, const struct seal_payload *payload, uint32_t raw_length, const struct pack_chunk *chunks, size_t count,
                struct buf *sealed, struct packed *ret, struct error *err)
 {
 	int done = 0;
@@ -291,7 +287,7 @@ int packer_add(struct packer *p, enum chunk_class class, const struct buf *plain
 		done = open_pack_new(p, class == CHUNK_DATA ? SEAL_PACK_DATA : SEAL_PACK_META, &p->open[class], err);
 	struct open_pack *k = p->open[class];
 	if (done == 0)
-		done = append(p, k, plain, raw_length, chunks, count, sealed, err);
+		done = append(p, k, payload, raw_length, chunks, count, sealed, err);
 	if (done == 0) {
 		k->unchecked++;
 		*ret = (struct packed){ k, k->table.block_count - 1, k->id, k->kind };

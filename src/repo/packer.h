@@ -24,9 +24,9 @@ struct packed {
 	enum seal_kind kind;
 };
 
-/* Encrypts plain (a block's plaintext) under the open pack of the class, appends it and notes its chunks. sealed is the caller's scratch and holds the message afterwards.
+/* Encrypts payload (a block's plaintext) under the open pack of the class, appends it and notes its chunks. sealed is the caller's scratch and holds the message afterwards.
  * The pack is not committed before packer_checked was called for the block. */
-int packer_add(struct packer *p, enum chunk_class class, const struct buf *plain, uint32_t raw_length, const struct pack_chunk *chunks, size_t count,
+int packer_add(struct packer *p, enum chunk_class class, const struct seal_payload *payload, uint32_t raw_length, const struct pack_chunk *chunks, size_t count,
                struct buf *sealed, struct packed *ret, struct error *err);
 /* ok false: the read-back failed; the pack is dropped and the session fails. */
 void packer_checked(struct packer *p, const struct packed *where, bool ok);

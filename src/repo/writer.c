@@ -2,6 +2,7 @@
 #include "repo/writer.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@ struct lane_slot {
 	struct seal_coder *coder;
 	struct seal_cipher *check_cipher; /* of check_pack */
 	struct id check_pack;
-	struct buf plain, sealed, opened, decoded; /* scratch */
+	struct buf sealed, decoded; /* scratch */
 };
 
 struct writer {
@@ -176,9 +177,7 @@ void writer_free(struct writer *w)
 		}
 		seal_coder_free(s->coder);
 		seal_cipher_free(s->check_cipher);
-		buf_done(&s->plain);
 		buf_done(&s->sealed);
-		buf_done(&s->opened);
 		buf_done(&s->decoded);
 	}
 	free(w->slots);
@@ -236,8 +235,9 @@ static int put_block(struct writer *w, struct lane_slot *s, enum chunk_class cla
                      struct error *err)
 {
 	struct packed where;
-	if (seal_compress(s->coder, raw, len, &s->plain, err) < 0 ||
-	    packer_add(w->packer, class, &s->plain, (uint32_t)len, chunks, count, &s->sealed, &where, err) < 0)
+	struct seal_payload payload;
+	if (seal_compress(s->coder, raw, len, &payload, err) < 0 ||
+	    packer_add(w->packer, class, &payload, (uint32_t)len, chunks, count, &s->sealed, &where, err) < 0)
 		return -1;
 	bool ok = reads_back(w, s, &where, class, chunks, count);
 	packer_checked(w->packer, &where, ok);

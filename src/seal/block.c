@@ -121,29 +121,37 @@ static int compress(struct seal_coder *c, const uint8_t *raw, size_t len, size_t
 	return 0;
 }
 
-int seal_block(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t counter, const void *raw, size_t len,
-               struct buf *ret, struct error *err)
+int seal_compress(struct seal_coder *coder, const void *raw, size_t len, struct seal_payload *ret, struct error *err)
 {
 	if (len > SEAL_BLOCK_MAX)
 		return error_set(err, ERR_INVALID, "a block of %zu bytes: %u are the most", len, SEAL_BLOCK_MAX);
-	ret->len = 0;
-	size_t payload_len;
-	if (compress(coder, raw, len, &payload_len, err))
+	size_t small;
+	if (compress(coder, raw, len, &small, err))
 		return -1;
-	uint8_t head[SEAL_BLOCK_HEAD] = { payload_len ? ZSTD : STORED };
-	put_le32(head + 1, (uint32_t)len);
-	const void *payload = payload_len ? coder->scratch : raw;
-	if (!payload_len)
-		payload_len = len;
+	*ret = (struct seal_payload){ { small ? ZSTD : STORED }, small ? coder->scratch : raw, small ? small : len };
+	put_le32(ret->head + 1, (uint32_t)len);
+	return 0;
+}
 
-	size_t sealed = SEAL_BLOCK_HEAD + payload_len + SEAL_TAG_SIZE;
+int seal_payload(struct seal_cipher *cipher, uint64_t counter, const struct seal_payload *payload, struct buf *ret, struct error *err)
+{
+	ret->len = 0;
+	size_t sealed = SEAL_BLOCK_HEAD + payload->len + SEAL_TAG_SIZE;
 	if (buf_room(ret, sealed, err) || cipher_begin(cipher, true, counter, err) ||
-	    cipher_update(cipher, head, sizeof head, ret->data, err) ||
-	    cipher_update(cipher, payload, payload_len, ret->data + SEAL_BLOCK_HEAD, err) ||
-	    cipher_end_encrypt(cipher, ret->data + SEAL_BLOCK_HEAD + payload_len, err))
+	    cipher_update(cipher, payload->head, SEAL_BLOCK_HEAD, ret->data, err) ||
+	    cipher_update(cipher, payload->bytes, payload->len, ret->data + SEAL_BLOCK_HEAD, err) ||
+	    cipher_end_encrypt(cipher, ret->data + SEAL_BLOCK_HEAD + payload->len, err))
 		return -1;
 	ret->len = sealed;
 	return 0;
+}
+
+int seal_block(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t counter, const void *raw, size_t len,
+               struct buf *ret, struct error *err)
+{
+	struct seal_payload payload;
+	ret->len = 0;
+	return seal_compress(coder, raw, len, &payload, err) ? -1 : seal_payload(cipher, counter, &payload, ret, err);
 }
 
 static int decompress(struct seal_coder *c, const uint8_t *frame, size_t len, size_t raw_len, struct buf *ret, struct error *err)

@@ -78,7 +78,17 @@ struct seal_coder;
 int seal_coder_new(struct seal_coder **ret, int level, struct error *err);
 void seal_coder_free(struct seal_coder *c);
 DEFINE_CLEAN(seal_coder, seal_coder_free)
-/* Replaces *ret (its memory is used again; empty on failure) by the sealed block; raw must not lie in it. len up to SEAL_BLOCK_MAX. Data that does not shrink is stored as it is (tried quickly first where it looks incompressible). */
+/* A block's plaintext in two steps, so that compression needs no cipher: the payload points into raw or into the coder, and is valid until the coder's next use. */
+struct seal_payload {
+	uint8_t head[SEAL_BLOCK_HEAD];
+	const void *bytes;
+	size_t len;
+};
+/* len up to SEAL_BLOCK_MAX. Data that does not shrink is stored as it is (tried quickly first where it looks incompressible). */
+int seal_compress(struct seal_coder *coder, const void *raw, size_t len, struct seal_payload *ret, struct error *err);
+/* Replaces *ret (its memory is used again; empty on failure) by the sealed block; the payload must not lie in it. */
+int seal_payload(struct seal_cipher *cipher, uint64_t counter, const struct seal_payload *payload, struct buf *ret, struct error *err);
+/* Both. */
 int seal_block(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t counter, const void *raw, size_t len, struct buf *ret, struct error *err);
 /* Replaces *ret (likewise; stored bytes are deciphered right there) by the raw bytes. All lengths are checked against max, and against SEAL_BLOCK_MAX, before
  * anything is allocated. ERR_CORRUPT when it is not exactly what seal_block made; ERR_UNSUPPORTED for an algorithm that this version does not know. */
@@ -102,8 +112,8 @@ struct seal_wrapped {
 #define SEAL_ARGON_PASSES_MAX 32u
 #define SEAL_ARGON_MEMORY_MAX_KIB (4u << 20)
 
-/* aad/aad_len: bytes bound to the wrapping (the key object's header). secret: the passphrase's bytes, or a key file's 32. Fills all of ret but .how and the
- * argon fields, which the caller has set. */
+/* aad/aad_len: bytes bound to the wrapping (the key object's header). secret: the passphrase's bytes, or a key file's 32. Fills .sealed; the caller has set the rest, .salt
+ * (random) too, since the associated data holds them. */
 int seal_wrap_key(struct seal_wrapped *ret, const uint8_t master[SEAL_KEY_SIZE], const void *secret, size_t secret_len, const void *aad,
                   size_t aad_len, struct error *err);
 /* ret_ok false: another secret (not an error). */

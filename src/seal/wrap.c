@@ -64,7 +64,6 @@ int seal_wrap_key(struct seal_wrapped *ret, const uint8_t master[SEAL_KEY_SIZE],
 		return error_set(err, ERR_INVALID, "way %d of wrapping a key is unknown", (int)w.how);
 	if (w.how == SEAL_WRAP_PASSPHRASE && check_argon(&w, ERR_INVALID, err))
 		return -1;
-	seal_random(w.salt, sizeof w.salt);
 	CLEAN(evp_cipher_ctx_cleanup) EVP_CIPHER_CTX *ctx = NULL;
 	if (context_of(&w, secret, secret_len, &ctx, err) || aead_begin(ctx, true, zero_nonce, aad, aad_len, err) ||
 	    aead_update(ctx, master, SEAL_KEY_SIZE, w.sealed, err) || aead_end_encrypt(ctx, w.sealed + SEAL_KEY_SIZE, err))

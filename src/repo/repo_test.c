@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "repo/repo.h"
+#include "repo/writer.h"
+
+static char root[] = "/tmp/twofold-repo-XXXXXX";
+static char location[64];
+static const struct secret password = { SEAL_WRAP_KEYFILE, "0123456789abcdef0123456789abcdef", 32 };
+
+static int setup(void **state)
+{
+	(void)state;
+	if (!mkdtemp(root))
+		return -1;
+	snprintf(location, sizeof location, "%s/r", root);
+	return seal_init(NULL);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	char command[128];
+	snprintf(command, sizeof command, "rm -rf %s", root);
+	return system(command);
+}
+
+static void fill(uint8_t *data, size_t len, unsigned seed)
+{
+	for (size_t i = 0; i < len; i++)
+		data[i] = (uint8_t)((i * 2654435761u + seed) >> (i % 7));
+}
+
+static void a_chunk_comes_back(void **state)
+{
+	(void)state;
+	struct error err = { 0 };
+	assert_int_equal(repo_init(location, &password, "test", &err), 0);
+	assert_int_equal(repo_init(location, &password, "test", &err), -1);
+	assert_int_equal(err.kind, ERR_EXISTS);
+
+	static uint8_t large[1 << 20], small[1000];
+	struct id large_id, small_id, snapshot_id, session;
+	fill(large, sizeof large, 1);
+	fill(small, sizeof small, 2);
+	{
+		CLEAN_REPO struct repo *r = NULL;
+		CLEAN(writer_cleanup) struct writer *w = NULL;
+		assert_int_equal(repo_open(&r, location, &password, NULL, &err), 0);
+		assert_int_equal(repo_load_index(r, &err), 0);
+		struct writer_options options = { .slots = 2, .level = 3, .work = 1, .host = "h" };
+		assert_int_equal(writer_begin(&w, r, &options, &err), 0);
+		assert_int_equal(writer_put(w, 0, CHUNK_DATA, large, sizeof large, &large_id, &err), 0);
+		assert_int_equal(writer_put(w, 1, CHUNK_META, small, sizeof small, &small_id, &err), 0);
+		assert_int_equal(writer_put(w, 0, CHUNK_META, small, sizeof small, &small_id, &err), 0);
+		struct writer_stats stats;
+		writer_stats(w, &stats);
+		assert_int_equal(stats.chunks_new, 2);
+		assert_int_equal(stats.chunks_known, 1);
+		char host[] = "h", user[] = "u", program[] = "p", model[] = "";
+		struct snapshot s = { .kind = SNAPSHOT_FILES, .host = host, .user = user, .program = program, .model = model, .tree = small_id };
+		session = *writer_session(w);
+		assert_int_equal(writer_commit(w, &s, &snapshot_id, &err), 0);
+	}
+	CLEAN_REPO struct repo *r = NULL;
+	CLEAN_BUF struct buf got = BUF_INIT;
+	struct snapshot s = { 0 };
+	struct id found;
+	assert_int_equal(repo_open(&r, location, &password, NULL, &err), 0);
+	assert_int_equal(repo_load_index(r, &err), 0);
+	assert_int_equal(repo_get(r, CHUNK_DATA, &large_id, &got, &err), 0);
+	assert_int_equal(got.len, sizeof large);
+	assert_memory_equal(got.data, large, sizeof large);
+	assert_int_equal(repo_get(r, CHUNK_META, &small_id, &got, &err), 0);
+	assert_memory_equal(got.data, small, sizeof small);
+	assert_int_equal(repo_get(r, CHUNK_DATA, &small_id, &got, &err), -1);
+	assert_int_equal(repo_snapshot_find(r, "latest", &found, &s, &err), 0);
+	assert_true(id_equal(&found, &snapshot_id));
+	assert_true(id_equal(&s.session, &session));
+	snapshot_done(&s);
+}
+
+static void a_wrong_secret_is_told(void **state)
+{
+	(void)state;
+	CLEAN_REPO struct repo *r = NULL;
+	struct error err = { 0 };
+	const struct secret other = { SEAL_WRAP_KEYFILE, "0123456789abcdef0123456789abcdeX", 32 };
+	assert_int_equal(repo_open(&r, location, &other, NULL, &err), -1);
+	assert_int_equal(err.kind, ERR_AUTH);
+	assert_int_equal(repo_open(&r, "/tmp/no-such-repository", &other, NULL, &err), -1);
+	assert_int_equal(err.kind, ERR_NOT_FOUND);
+}
+
+/* Packs were committed, but the process died before it wrote its index: the next session finds them. */
+static void leftovers_are_adopted(void **state)
+{
+	(void)state;
+	struct error err = { 0 };
+	static uint8_t data[1 << 20];
+	struct id id;
+	fill(data, sizeof data, 77);
+	struct writer_options options = { .slots = 1, .level = 3, .work = 1, .host = "h" };
+	{
+		CLEAN_REPO struct repo *r = NULL;
+		assert_int_equal(repo_open(&r, location, &password, NULL, &err), 0);
+		assert_int_equal(repo_load_index(r, &err), 0);
+		CLEAN(writer_cleanup) struct writer *w = NULL;
+		assert_int_equal(writer_begin(&w, r, &options, &err), 0);
+		assert_int_equal(writer_put(w, 0, CHUNK_DATA, data, sizeof data, &id, &err), 0);
+	}
+	char command[512];
+	snprintf(command, sizeof command, "rm -r %s/index && mkdir -p %s/sessions && cp %s/twofold %s/sessions/%064d", location, location, location, location, 0);
+	assert_int_equal(system(command), 0);
+	CLEAN_REPO struct repo *r = NULL;
+	assert_int_equal(repo_open(&r, location, &password, NULL, &err), 0);
+	assert_int_equal(repo_load_index(r, &err), 0);
+	assert_int_equal(index_chunks(r->index), 0);
+	CLEAN(writer_cleanup) struct writer *w = NULL;
+	assert_int_equal(writer_begin(&w, r, &options, &err), 0);
+	struct writer_stats stats;
+	assert_int_equal(writer_put(w, 0, CHUNK_DATA, data, sizeof data, &id, &err), 0);
+	writer_stats(w, &stats);
+	assert_int_equal(stats.chunks_new, 0);
+	assert_true(stats.adopted_packs >= 3);
+}
+
+static void the_last_key_stays(void **state)
+{
+	(void)state;
+	CLEAN_REPO struct repo *r = NULL;
+	struct error err = { 0 };
+	struct id second;
+	const struct secret other = { SEAL_WRAP_KEYFILE, "another-key-file-of-32-bytes-ab!", 32 };
+	assert_int_equal(repo_open(&r, location, &password, NULL, &err), 0);
+	struct id first = r->key;
+	assert_int_equal(repo_key_remove(r, &first, &err), -1);
+	assert_int_equal(err.kind, ERR_INVALID);
+	assert_int_equal(repo_key_add(r, &other, "second", &second, &err), 0);
+	assert_int_equal(repo_key_remove(r, &first, &err), 0);
+	CLEAN_REPO struct repo *again = NULL;
+	assert_int_equal(repo_open(&again, location, &password, NULL, &err), -1);
+	assert_int_equal(repo_open(&again, location, &other, NULL, &err), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_chunk_comes_back),
+		cmocka_unit_test(a_wrong_secret_is_told),
+		cmocka_unit_test(leftovers_are_adopted),
+		cmocka_unit_test(the_last_key_stays),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
