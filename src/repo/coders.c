@@ -169,3 +169,19 @@ void cache_release(struct coder_pool *p, struct cached_block *b)
 	drop_oldest(p);
 	pthread_mutex_unlock(&p->lock);
 }
+
+bool cache_is_verified(struct coder_pool *p, const struct cached_block *b, const struct id *chunk)
+{
+	pthread_mutex_lock(&p->lock);
+	bool verified = b->has_verified && id_equal(&b->verified, chunk);
+	pthread_mutex_unlock(&p->lock);
+	return verified;
+}
+
+void cache_set_verified(struct coder_pool *p, struct cached_block *b, const struct id *chunk)
+{
+	pthread_mutex_lock(&p->lock);
+	b->verified = *chunk;
+	b->has_verified = true;
+	pthread_mutex_unlock(&p->lock);
+}

@@ -24,6 +24,8 @@ struct cached_block {
 	struct buf raw;
 	unsigned holders;
 	bool listed;
+	bool has_verified;  /* see cache_is_verified */
+	struct id verified;
 	uint32_t pack_row, block;
 	struct cached_block *newer, *older;
 };
@@ -41,5 +43,8 @@ struct cached_block *cache_hold(struct coder_pool *p, uint32_t pack_row, uint32_
 /* Takes raw's bytes over and holds the block; NULL when memory is out (raw is then untouched). */
 struct cached_block *cache_keep(struct coder_pool *p, uint32_t pack_row, uint32_t block, struct buf *raw);
 void cache_release(struct coder_pool *p, struct cached_block *b);
+/* Whether this chunk was the last that was hashed in the held block: who reads a large chunk in small pieces hashes it once. */
+bool cache_is_verified(struct coder_pool *p, const struct cached_block *b, const struct id *chunk);
+void cache_set_verified(struct coder_pool *p, struct cached_block *b, const struct id *chunk);
 
 #endif

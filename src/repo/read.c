@@ -45,34 +45,69 @@ int repo_verify_chunk(struct repo *r, enum chunk_class class, const struct id *i
 	return error_set(err, ERR_CORRUPT, "chunk %.16s is not what block %u of %s holds; run twofold check", hex, place->block, key);
 }
 
-int repo_get(struct repo *r, enum chunk_class class, const struct id *id, struct buf *ret, struct error *err)
+/* Where the chunk lies, and the block that holds it, decoded; given back with cache_release. The chunk's place is within the block. */
+static struct cached_block *hold_block(struct repo *r, const struct id *id, struct place *ret_place, struct error *err)
 {
-	struct place place;
 	bool found;
-	if (index_find(r->index, id, &found, &place, err) < 0)
-		return -1;
+	if (index_find(r->index, id, &found, ret_place, err) < 0)
+		return NULL;
 	if (!found) {
 		char hex[ID_HEX_SIZE];
 		id_to_hex(id, hex);
-		return error_set(err, ERR_NOT_FOUND, "chunk %.16s is in no pack that the index knows; run twofold check", hex);
+		error_set(err, ERR_NOT_FOUND, "chunk %.16s is in no pack that the index knows; run twofold check", hex);
+		return NULL;
 	}
-	struct cached_block *block = cache_hold(r->coders, place.pack_row, place.block);
+	struct cached_block *block = cache_hold(r->coders, ret_place->pack_row, ret_place->block);
 	if (!block) {
 		CLEAN_BUF struct buf raw = BUF_INIT;
-		if (repo_read_block(r, &place, &raw, err) < 0)
-			return -1;
-		block = cache_keep(r->coders, place.pack_row, place.block, &raw);
-		if (!block)
-			return error_set(err, ERR_NOMEM, "read a chunk: out of memory");
+		if (repo_read_block(r, ret_place, &raw, err) < 0)
+			return NULL;
+		block = cache_keep(r->coders, ret_place->pack_row, ret_place->block, &raw);
+		if (!block) {
+			error_set(err, ERR_NOMEM, "read a chunk: out of memory");
+			return NULL;
+		}
 	}
+	if ((uint64_t)ret_place->offset + ret_place->length <= block->raw.len)
+		return block;
+	cache_release(r->coders, block);
+	error_set(err, ERR_CORRUPT, "a chunk's place lies outside of its block; run twofold check");
+	return NULL;
+}
+
+int repo_get(struct repo *r, enum chunk_class class, const struct id *id, struct buf *ret, struct error *err)
+{
+	struct place place;
+	struct cached_block *block = hold_block(r, id, &place, err);
+	if (!block)
+		return -1;
 	buf_clear(ret);
-	int done = -1;
-	if ((uint64_t)place.offset + place.length > block->raw.len)
-		error_set(err, ERR_CORRUPT, "a chunk's place lies outside of its block; run twofold check");
-	else if (repo_verify_chunk(r, class, id, &place, block->raw.data + place.offset, err) == 0) {
+	int done = repo_verify_chunk(r, class, id, &place, block->raw.data + place.offset, err);
+	if (done == 0) {
 		buf_add(ret, block->raw.data + place.offset, place.length);
 		done = buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "read a chunk: out of memory");
 	}
+	cache_release(r->coders, block);
+	return done;
+}
+
+int repo_get_range(struct repo *r, enum chunk_class class, const struct id *id, uint32_t offset, void *data, size_t len, struct error *err)
+{
+	struct place place;
+	struct cached_block *block = hold_block(r, id, &place, err);
+	if (!block)
+		return -1;
+	const uint8_t *bytes = block->raw.data + place.offset;
+	int done = 0;
+	if ((uint64_t)offset + len > place.length)
+		done = error_set(err, ERR_CORRUPT, "read %zu bytes at %u of a chunk that has %u; run twofold check", len, offset, place.length);
+	else if (!cache_is_verified(r->coders, block, id)) {
+		done = repo_verify_chunk(r, class, id, &place, bytes, err);
+		if (done == 0)
+			cache_set_verified(r->coders, block, id);
+	}
+	if (done == 0)
+		memcpy(data, bytes + offset, len);
 	cache_release(r->coders, block);
 	return done;
 }

@@ -75,6 +75,8 @@ int repo_snapshot_find(struct repo *r, const char *name, struct id *ret_id, stru
 /* --- reading chunks: from any thread --------------------------------------------- */
 /* Replaces *ret by the chunk's bytes, authenticated and hashed. ERR_NOT_FOUND: in no segment. */
 int repo_get(struct repo *r, enum chunk_class class, const struct id *id, struct buf *ret, struct error *err);
+/* Copies len bytes from offset in the chunk, authenticated and hashed; small pieces of a large chunk cost little while its block is cached. ERR_CORRUPT: the chunk is shorter. */
+int repo_get_range(struct repo *r, enum chunk_class class, const struct id *id, uint32_t offset, void *data, size_t len, struct error *err);
 /* The raw bytes of the block at place, authenticated; chunks in it are not hashed. Bypasses the cache of blocks. */
 int repo_read_block(struct repo *r, const struct place *place, struct buf *ret, struct error *err);
 /* Hashes chunk bytes against their id: ERR_CORRUPT with the pack named. */
