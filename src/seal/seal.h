@@ -84,7 +84,7 @@ struct seal_payload {
 	const void *bytes;
 	size_t len;
 };
-/* len up to SEAL_BLOCK_MAX. Data that does not shrink is stored as it is (tried quickly first where it looks incompressible). */
+/* len up to SEAL_BLOCK_MAX. Data that does not shrink is stored as it is (from level 5 on that is tried quickly first). */
 int seal_compress(struct seal_coder *coder, const void *raw, size_t len, struct seal_payload *ret, struct error *err);
 /* Replaces *ret (its memory is used again; empty on failure) by the sealed block; the payload must not lie in it. */
 int seal_payload(struct seal_cipher *cipher, uint64_t counter, const struct seal_payload *payload, struct buf *ret, struct error *err);

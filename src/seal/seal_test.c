@@ -238,10 +238,10 @@ struct block_kit {
 	struct buf sealed, raw;
 };
 
-static struct block_kit kit_new(void)
+static struct block_kit kit_new(int level)
 {
 	struct seal_keys *k = keys_of(1, 1);
-	return (struct block_kit){ k, cipher_of(k, SEAL_PACK_DATA, 7), coder_of(3), BUF_INIT, BUF_INIT };
+	return (struct block_kit){ k, cipher_of(k, SEAL_PACK_DATA, 7), coder_of(level), BUF_INIT, BUF_INIT };
 }
 
 static void kit_done(struct block_kit *kit)
@@ -266,7 +266,7 @@ static void check_block(struct block_kit *kit, const uint8_t *raw, size_t len, u
 static void blocks_come_back(void **state)
 {
 	(void)state;
-	CLEAN(kit_done) struct block_kit kit = kit_new();
+	CLEAN(kit_done) struct block_kit kit = kit_new(3);
 	static const size_t lengths[] = { 0, 1, 5, 100, 65536, 65537, 200000, 4u << 20, 3, SEAL_BLOCK_MAX };
 	CLEAN_FREE uint8_t *noise = malloc(SEAL_BLOCK_MAX), *text = malloc(SEAL_BLOCK_MAX);
 	seal_random(noise, SEAL_BLOCK_MAX);
@@ -284,17 +284,23 @@ static void blocks_come_back(void **state)
 	assert_int_equal(err.kind, ERR_INVALID);
 }
 
+/* 10 KiB lie anywhere between two samples. */
 static void few_compressible_bytes_among_noise_are_found(void **state)
 {
 	(void)state;
-	CLEAN(kit_done) struct block_kit kit = kit_new();
-	size_t len = 1u << 20, easy = 150u << 10;
+	static const int levels[] = { -1, 3, 5, 9 };
+	size_t len = 1u << 20, easy = 10u << 10;
 	CLEAN_FREE uint8_t *raw = malloc(len);
-	for (size_t at = 0; at + easy <= len; at += 50000) {
-		seal_random(raw, len);
-		memset(raw + at, 'a', easy);
-		check_block(&kit, raw, len, at);
-		assert_true(kit.sealed.len < len - easy + 5000);
+	for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+		CLEAN(kit_done) struct block_kit kit = kit_new(levels[i]);
+		for (size_t at = 0; at + easy <= len; at += 250000) {
+			seal_random(raw, len);
+			check_block(&kit, raw, len, 2 * at);
+			assert_int_equal(kit.sealed.len, len + SEAL_BLOCK_HEAD + SEAL_TAG_SIZE);
+			memset(raw + at, 'a', easy);
+			check_block(&kit, raw, len, 2 * at + 1);
+			assert_true(kit.sealed.len < len - easy / 2);
+		}
 	}
 }
 
@@ -326,7 +332,7 @@ static void check_tampering(struct block_kit *kit, const uint8_t *raw, size_t ra
 static void tampered_blocks_are_refused(void **state)
 {
 	(void)state;
-	CLEAN(kit_done) struct block_kit kit = kit_new();
+	CLEAN(kit_done) struct block_kit kit = kit_new(3);
 	uint8_t noise[300], easy[3000];
 	seal_random(noise, sizeof noise);
 	for (size_t i = 0; i < sizeof easy; i++)
@@ -350,7 +356,7 @@ static void refuse_plain(struct block_kit *kit, const void *plain, size_t len, e
 static void authentic_but_wrong_blocks_are_refused(void **state)
 {
 	(void)state;
-	CLEAN(kit_done) struct block_kit kit = kit_new();
+	CLEAN(kit_done) struct block_kit kit = kit_new(3);
 	uint8_t easy[3000] = { 0 }, plain[300] = { 0 };
 	assert_int_equal(seal_block(kit.coder, kit.cipher, 0, easy, sizeof easy, &kit.sealed, NULL), 0);
 	size_t len = kit.sealed.len - SEAL_TAG_SIZE;
