@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <stdio.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "seal/internal.h"
@@ -14,9 +14,8 @@ static size_t unhex(const char *hex, uint8_t *ret)
 {
 	size_t n = strlen(hex) / 2;
 	for (size_t i = 0; i < n; i++) {
-		unsigned byte;
-		assert_int_equal(sscanf(hex + 2 * i, "%2x", &byte), 1);
-		ret[i] = (uint8_t)byte;
+		char digits[3] = { hex[2 * i], hex[2 * i + 1], 0 };
+		ret[i] = (uint8_t)strtoul(digits, NULL, 16);
 	}
 	return n;
 }
@@ -227,6 +226,42 @@ static void message_opens_nowhere_else(void **state)
 	expect_refused(kind, 1, first, sizeof first);
 	expect_refused(repository, 1, first, sizeof first);
 	expect_refused(master, 1, first, sizeof first);
+}
+
+/* What each of several threads does with the same keys; the sum over all its ids, or NULL. */
+static void *work_with_keys(void *arg)
+{
+	const struct seal_keys *k = arg;
+	struct id *sum = calloc(1, sizeof *sum);
+	uint8_t sealed[TEXT_LEN + SEAL_TAG_SIZE];
+	for (uint8_t i = 0; sum && i < 50; i++) {
+		struct id object, id;
+		memset(object.b, i, ID_SIZE);
+		CLEAN(seal_cipher_cleanup) struct seal_cipher *c = NULL;
+		if (seal_cipher_new(&c, k, SEAL_INDEX, &object, NULL) || seal_encrypt(c, i, TEXT, TEXT_LEN, sealed, NULL))
+			return free(sum), NULL;
+		seal_chunk_id(k, CHUNK_DATA, sealed, sizeof sealed, &id);
+		for (unsigned j = 0; j < ID_SIZE; j++)
+			sum->b[j] ^= id.b[j];
+	}
+	return sum;
+}
+
+static void threads_share_keys(void **state)
+{
+	(void)state;
+	CLEAN(seal_keys_cleanup) struct seal_keys *k = keys_of(1, 1);
+	CLEAN_FREE struct id *expected = work_with_keys(k);
+	pthread_t threads[4];
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, work_with_keys, k), 0);
+	for (size_t i = 0; i < 4; i++) {
+		void *sum;
+		assert_int_equal(pthread_join(threads[i], &sum), 0);
+		assert_non_null(sum);
+		assert_memory_equal(sum, expected, ID_SIZE);
+		free(sum);
+	}
 }
 
 /* --- blocks ------------------------------------------------------------------------ */
@@ -535,6 +570,7 @@ int main(void)
 		cmocka_unit_test(every_flipped_bit_is_noticed),
 		cmocka_unit_test(message_opens_nowhere_else),
 		cmocka_unit_test(frozen_message_opens),
+		cmocka_unit_test(threads_share_keys),
 		cmocka_unit_test(blocks_come_back),
 		cmocka_unit_test(few_compressible_bytes_among_noise_are_found),
 		cmocka_unit_test(tampered_blocks_are_refused),
