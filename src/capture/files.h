@@ -17,7 +17,6 @@ struct capture_files_options {
 	const char *const *paths;       /* as the user gave them */
 	size_t path_count;
 	const struct exclude *exclude;  /* NULL: nothing is left out */
-	bool one_file_system;
 	bool read_all;                  /* do not trust time stamps: read every file */
 	const char *host, *user, *program;
 	const char *const *tags;

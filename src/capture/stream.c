@@ -4,6 +4,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "repo/format/seq.h"
+
 #define SPREAD_FROM (16u << 20) /* files from this size on have their chunks stored by several threads */
 #define PARTS_A_RUN 64
 

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -22,8 +23,9 @@ struct folder {
 	size_t place;            /* of its node in the parent */
 	const struct source *source; /* not NULL: only these children */
 	int fd;                  /* kept while entries have to be opened through it */
-	uint64_t device;
+	uint64_t device, source_device;
 	char *path;              /* for messages and excludes: "/etc"; "" for the root */
+	size_t below;            /* where in path the part begins that is seen from the source */
 	bool has_prior;
 	struct id prior_tree;
 	struct node *nodes;      /* ascending by name */
@@ -52,11 +54,6 @@ static void complain(struct walk *w, const struct error *err)
 {
 	atomic_fetch_add(&w->warnings, 1);
 	warn(w->options->warner, err);
-}
-
-static void path_of(const struct folder *f, const char *name, char *ret, size_t size)
-{
-	snprintf(ret, size, "%s/%s", f->path, name);
 }
 
 /* --- finishing folders --------------------------------------------------------------------- */
@@ -196,37 +193,43 @@ static uint8_t *scratch_of(struct walk *w, unsigned slot)
 	return w->scratch[slot];
 }
 
-static int read_segments(struct reading *r, struct stream *s, const struct task_context *ctx, uint64_t size, uint64_t *ret_end, struct error *err)
+/* One run of data: ret_end is where it really ended. */
+static int read_run(struct reading *r, struct stream *s, const struct task_context *ctx, const struct hole_run *run, uint64_t *ret_end, struct error *err)
 {
 	uint8_t *scratch = scratch_of(r->folder->walk, ctx->slot);
+	uint64_t stored = 0;
 	if (!scratch)
 		return error_set(err, ERR_NOMEM, "out of memory");
-	if (size <= CUT_MIN) { /* most files: one read, one chunk; no hole of a small file is worth a call */
-		size_t have = 0, got = 1;
-		while (got && have < size)
-			if (read_segment(r, have, scratch + have, (size_t)size - have, &got, err) < 0)
+	r->at = run->offset;
+	if (run->length > CUT_MIN) {
+		if (stream_segment(s, ctx, scratch, run->length, read_segment, r, &stored, err) < 0)
+			return -1;
+	} else { /* most files: one read, one chunk */
+		size_t got = 1;
+		for (; got && stored < run->length; stored += got)
+			if (read_segment(r, stored, scratch + stored, (size_t)(run->length - stored), &got, err) < 0)
 				return -1;
-			else
-				have += got;
-		*ret_end = have;
-		return stream_small(s, ctx, scratch, have, err);
+		if (stream_small(s, ctx, scratch, (size_t)stored, err) < 0)
+			return -1;
 	}
-	struct holes holes = { .fd = r->fd, .size = size };
-	struct hole_segment segment;
-	for (uint64_t at = 0; at < size;) {
-		if (holes_next(&holes, at, &segment, err) < 0)
+	*ret_end = run->offset + stored;
+	return 0;
+}
+
+static int read_runs(struct reading *r, struct stream *s, const struct task_context *ctx, uint64_t size, uint64_t *ret_end, struct error *err)
+{
+	struct holes holes;
+	struct hole_run run;
+	holes_start(&holes, r->fd, size);
+	while (holes_next(&holes, &run)) {
+		uint64_t end = run.offset + run.length;
+		if (run.hole)
+			stream_hole(s, run.length);
+		else if (read_run(r, s, ctx, &run, &end, err) < 0)
 			return -1;
-		stream_hole(s, segment.start - at);
-		r->at = segment.start;
-		uint64_t stored = 0, length = segment.end - segment.start;
-		if (length && stream_segment(s, ctx, scratch, length, read_segment, r, &stored, err) < 0)
-			return -1;
-		at = segment.start + stored;
-		*ret_end = at;
-		if (stored < length)
-			return 0; /* it shrank */
-		if (!length)
-			break;
+		*ret_end = end;
+		if (end < run.offset + run.length)
+			break; /* it shrank */
 	}
 	return 0;
 }
@@ -259,33 +262,21 @@ static void give_up(struct folder *f, size_t place, struct error *why)
 static int open_file(struct folder *f, size_t place, int *ret_fd, struct error *err)
 {
 	struct node *node = &f->nodes[place];
-	struct error why = { 0 };
-	int fd = -1;
+	struct error why = { 0 }, gap = { 0 };
+	CLEAN_FD int fd = -1;
 	*ret_fd = -1;
-	if (capture_open(f->fd, node->name, &fd, &why) < 0) {
-		give_up(f, place, &why);
-		return 0;
-	}
-	struct attr attr = { 0 };
-	if (capture_stat(fd, "", &attr, &why) < 0 || !S_ISREG(attr.mode)) {
-		if (!why.kind)
-			error_set(&why, ERR_NOT_FOUND, "replaced");
-		give_up(f, place, &why);
-		close(fd);
-		return 0;
-	}
-	attr_done(&node->attr);
-	node->attr = attr;
-	if (capture_complete(f->fd, node->name, fd, &node->attr, &why) < 0) {
+	if (capture_open(f->fd, node->name, &node->attr, &fd, &why) < 0 ||
+	    capture_complete(f->walk->names, f->fd, node->name, fd, &node->attr, &gap, &why) < 0) {
 		if (why.kind == ERR_NOMEM) {
-			close(fd);
 			*err = why;
 			return -1;
 		}
-		error_add(&why, "file %s/%s is stored without all of its attributes", f->path, node->name);
-		complain(f->walk, &why);
+		give_up(f, place, &why);
+		return 0;
 	}
-	*ret_fd = fd;
+	if (gap.kind)
+		complain(f->walk, &gap);
+	*ret_fd = take_fd(&fd);
 	return 0;
 }
 
@@ -311,9 +302,9 @@ static int read_file(struct folder *f, const struct batch_file *file, const stru
 		return -1;
 	}
 	struct error why = { 0 };
-	bool failed = read_segments(r, s, ctx, size, &end, &why) < 0;
+	bool failed = read_runs(r, s, ctx, size, &end, &why) < 0;
 	struct attr after = { 0 };
-	bool changed = !failed && (end != size || capture_stat(fd, "", &after, NULL) < 0 || !same_times(&node->attr, &after));
+	bool changed = !failed && (end != size || capture_stat_fd(fd, &after, NULL) < 0 || !same_times(&node->attr, &after));
 	attr_done(&after);
 	if (changed)
 		note_incomplete(f, file->place, "changed while it was read; it is stored as it was read, back it up again");
@@ -355,19 +346,19 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-struct names {
+struct name_list {
 	char **items;
 	size_t count, cap;
 };
 
-static void names_done(struct names *n)
+static void name_list_done(struct name_list *n)
 {
 	for (size_t i = 0; i < n->count; i++)
 		free(n->items[i]);
 	free(n->items);
 }
 
-static int add_name(struct names *n, const char *name)
+static int add_name(struct name_list *n, const char *name)
 {
 	if (n->count == n->cap) {
 		size_t cap = n->cap ? n->cap * 2 : 64;
@@ -381,7 +372,7 @@ static int add_name(struct names *n, const char *name)
 	return n->items[n->count] ? (n->count++, 0) : -1;
 }
 
-static int list_sources(const struct source *source, struct names *ret)
+static int list_sources(const struct source *source, struct name_list *ret)
 {
 	for (size_t i = 0; i < source->count; i++)
 		if (add_name(ret, source->children[i].name) < 0)
@@ -389,7 +380,7 @@ static int list_sources(const struct source *source, struct names *ret)
 	return 0;
 }
 
-static int list_names(struct folder *f, struct names *ret, struct error *err)
+static int list_names(struct folder *f, struct name_list *ret, struct error *err)
 {
 	if (f->source)
 		return list_sources(f->source, ret) < 0 ? error_set(err, ERR_NOMEM, "scan folder %s: out of memory", f->path) : 0;
@@ -420,7 +411,7 @@ static int list_names(struct folder *f, struct names *ret, struct error *err)
 /* The nodes of the last snapshot's folder, in step with the sorted names. */
 struct prior {
 	struct seq_reader *reader;
-	bool have;
+	bool have, broken;
 	struct node node;
 	uint64_t count; /* nodes passed */
 };
@@ -440,27 +431,34 @@ static void prior_close(struct prior *p)
 		node_done(&p->node);
 }
 
+/* Decodes the next prior node; false at the end. A damaged tree of the last snapshot only costs reading again what it would have told. */
+static bool prior_next(struct prior *p)
+{
+	const uint8_t *record;
+	size_t len;
+	bool more = false;
+	if (p->have)
+		node_done(&p->node);
+	p->have = false;
+	if (!p->reader)
+		return false;
+	if (seq_next(p->reader, &more, &record, &len, NULL, NULL) < 0 || (more && node_decode(&p->node, record, len, NULL) < 0))
+		p->broken = true;
+	p->have = more && !p->broken;
+	if (p->have)
+		p->count++;
+	else
+		seq_reader_free(TAKE(p->reader));
+	return p->have;
+}
+
 /* Returns the prior node of this name, or NULL. Names come ascending. */
 static struct node *prior_find(struct prior *p, const char *name)
 {
-	while (p->reader) {
-		if (!p->have) {
-			const uint8_t *record;
-			size_t len;
-			bool more = false;
-			if (seq_next(p->reader, &more, &record, &len, NULL, NULL) < 0 || !more || node_decode(&p->node, record, len, NULL) < 0) {
-				/* A damaged tree of the last snapshot only costs reading again what it would have told. */
-				seq_reader_free(TAKE(p->reader));
-				return NULL;
-			}
-			p->have = true;
-			p->count++;
-		}
+	while (p->have || prior_next(p)) {
 		int c = strcmp(p->node.name, name);
-		if (c == 0)
-			return &p->node;
-		if (c > 0)
-			return NULL;
+		if (c >= 0)
+			return c == 0 ? &p->node : NULL;
 		node_done(&p->node);
 		p->have = false;
 	}
@@ -542,6 +540,9 @@ static int want_folder(struct scan *scan, size_t place, const struct node *prior
 	child->source = source && !source->whole ? source : NULL;
 	child->fd = -1;
 	child->device = f->nodes[place].attr.dev;
+	bool starts = source && source->whole;
+	child->source_device = starts ? child->device : f->source_device;
+	child->below = starts ? strlen(child->path) + 1 : f->below;
 	child->has_prior = prior && prior->has_tree;
 	if (child->has_prior)
 		child->prior_tree = prior->tree;
@@ -565,15 +566,18 @@ static int complete_attr(struct folder *f, struct node *node, struct node *prior
 		return 0;
 	}
 	atomic_store(&f->changed, true);
-	struct error why = { 0 };
-	if (capture_complete(f->fd, node->name, -1, &node->attr, &why) == 0)
-		return 0;
-	if (why.kind == ERR_NOMEM) {
-		*err = why;
-		return -1;
+	struct error why = { 0 }, gap = { 0 };
+	CLEAN_FD int fd = -1;
+	if ((S_ISDIR(node->attr.mode) && capture_open(f->fd, node->name, &node->attr, &fd, &gap) < 0) ||
+	    capture_complete(f->walk->names, f->fd, node->name, fd, &node->attr, &gap, &why) < 0) {
+		if (why.kind == ERR_NOMEM) {
+			*err = why;
+			return -1;
+		}
+		gap = why.kind ? why : gap;
 	}
-	error_add(&why, "%s/%s is stored without all of its attributes", f->path, node->name);
-	complain(f->walk, &why);
+	if (gap.kind)
+		complain(f->walk, &gap);
 	return 0;
 }
 
@@ -588,12 +592,9 @@ static int scan_file(struct scan *scan, size_t place, struct node *prior, struct
 		atomic_store(&f->changed, true);
 		return want_content(scan, place, known, err);
 	}
-	attr_done(&node->attr);
-	free(node->name);
+	char *name = node->name; /* the prior node keeps one, to be compared with the next names */
 	*node = *prior;
-	*prior = (struct node){ .name = strdup(node->name), .name_len = node->name_len };
-	if (!prior->name)
-		return error_set(err, ERR_NOMEM, "scan folder %s: out of memory", f->path);
+	*prior = (struct node){ .name = name, .name_len = node->name_len };
 	atomic_fetch_add_explicit(&w->bytes, node->attr.size, memory_order_relaxed);
 	atomic_fetch_add_explicit(&w->files_unchanged, 1, memory_order_relaxed);
 	progress_add_total(w->options->progress, 1, node->attr.size);
@@ -614,10 +615,15 @@ static bool is_excluded(const struct folder *f, const char *name, const struct a
 	const struct exclude *exclude = f->walk->options->exclude;
 	if (!exclude || f->source) /* what was asked for by name is never left out */
 		return false;
-	char path[8192];
-	path_of(f, name, path, sizeof path);
-	return exclude_match(exclude, path, strlen(path), S_ISDIR(attr->mode)) ||
-	       (S_ISREG(attr->mode) && exclude_too_large(exclude, attr->size));
+	if (S_ISREG(attr->mode) && exclude_size(exclude, attr->size))
+		return true;
+	char *path = NULL;
+	int len = asprintf(&path, "%s/%s", f->path, name);
+	if (len < 0)
+		return false;
+	bool matched = exclude_match(exclude, path, (size_t)len, f->below, S_ISDIR(attr->mode));
+	free(path);
+	return matched;
 }
 
 static int scan_entry(struct scan *scan, const char *name, struct error *err)
@@ -656,34 +662,33 @@ static int scan_entry(struct scan *scan, const char *name, struct error *err)
 	return want_folder(scan, place, prior, source_child(f, name), err);
 }
 
-/* Whether the folder's entries are left out, and only it itself is kept. */
-static bool stays_empty(const struct folder *f, const struct names *names)
+/* Of a folder that is marked to be left out only the mark is kept, of one on another filesystem nothing. */
+static int leave_out(const struct folder *f, struct name_list *names)
 {
-	const struct capture_files_options *o = f->walk->options;
-	if (f->source || !f->parent)
-		return false;
-	if (o->one_file_system && !f->parent->source && f->device != f->parent->device)
-		return true;
-	for (size_t i = 0; o->exclude && i < names->count; i++)
-		if (exclude_marks_folder(o->exclude, f->fd, names->items[i]))
-			return true;
-	return false;
+	const struct exclude *exclude = f->walk->options->exclude;
+	const char *marker = NULL;
+	if (!exclude || f->source || !f->parent)
+		return 0;
+	bool foreign = exclude_device(exclude, f->device, f->source_device);
+	if (!foreign && !exclude_folder(exclude, f->fd, &marker))
+		return 0;
+	name_list_done(names);
+	*names = (struct name_list){ 0 };
+	return marker ? add_name(names, marker) : 0;
 }
 
-static int scan_names(struct scan *scan, const struct names *names, struct error *err)
+static int scan_names(struct scan *scan, const struct name_list *names, struct error *err)
 {
 	struct folder *f = scan->folder;
 	struct error why = { 0 };
 	if (prior_open(f, &scan->prior, &why) < 0)
 		f->has_prior = false; /* everything is then read */
-	size_t seen = 0;
 	int done = 0;
 	for (size_t i = 0; done == 0 && i < names->count; i++)
 		done = scan_entry(scan, names->items[i], err);
-	/* Nodes of the last snapshot that no name met are gone. */
-	prior_find(&scan->prior, "\xff\xff\xff\xff");
-	seen = f->count;
-	if (scan->prior.count != seen)
+	while (prior_next(&scan->prior)) /* nodes of the last snapshot that no name met are gone */
+		;
+	if (scan->prior.broken || scan->prior.count != f->count)
 		atomic_store(&f->changed, true);
 	prior_close(&scan->prior);
 	return done;
@@ -718,7 +723,7 @@ static int open_folder(struct folder *f, struct error *err)
 static int scan_opened(struct scan *scan, struct error *err)
 {
 	struct folder *f = scan->folder;
-	CLEAN(names_done) struct names names = { 0 };
+	CLEAN(name_list_done) struct name_list names = { 0 };
 	struct error why = { 0 };
 	if (open_folder(f, &why) < 0 || list_names(f, &names, &why) < 0) {
 		complain(f->walk, &why);
@@ -728,10 +733,8 @@ static int scan_opened(struct scan *scan, struct error *err)
 			f->parent->nodes[f->place].incomplete = true;
 		return 0;
 	}
-	if (stays_empty(f, &names)) {
-		names_done(&names);
-		names = (struct names){ 0 };
-	}
+	if (leave_out(f, &names) < 0)
+		return error_set(err, ERR_NOMEM, "scan folder %s: out of memory", f->path);
 	return scan_names(scan, &names, err);
 }
 

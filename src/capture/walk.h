@@ -26,6 +26,7 @@ struct walk {
 	struct writer *writer;
 	struct pool *pool;
 	const struct capture_files_options *options;
+	struct names *names;     /* of users and groups */
 	struct source *root;
 	bool has_prior;
 	struct id prior_tree;    /* of the parent snapshot */

@@ -5,6 +5,12 @@
 
 #include "cli/cli.h"
 
+extern const struct command command_init;
+extern const struct command command_backup;
+extern const struct command command_key_add;
+extern const struct command command_key_list;
+extern const struct command command_key_change;
+extern const struct command command_key_remove;
 extern const struct command command_help;
 extern const struct command command_version;
 

@@ -2,6 +2,12 @@
 #include "cli/commands.h"
 
 static const struct command *const commands[] = {
+	&command_init,
+	&command_backup,
+	&command_key_add,
+	&command_key_list,
+	&command_key_change,
+	&command_key_remove,
 	&command_help,
 	&command_version,
 	NULL,

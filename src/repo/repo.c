@@ -54,7 +54,7 @@ static struct time_ns now(void)
 	return (struct time_ns){ ts.tv_sec, (uint32_t)ts.tv_nsec };
 }
 
-static int write_key(struct store *store, const uint8_t master[SEAL_KEY_SIZE], const struct secret *secret, const char *label, struct id *ret,
+static int write_key(struct store *store, const uint8_t master[SEAL_KEY_SIZE], const struct repo_secret *secret, const char *label, struct id *ret,
                      struct error *err)
 {
 	struct key_object key = { .created = now(), .wrapped = { .how = secret->how } };
@@ -119,7 +119,7 @@ static struct id id_at(const struct buf *ids, size_t i)
 }
 
 /* Tries the secret on every key object of its kind. */
-static int unlock(struct store *store, const struct secret *secret, struct id *ret_key, uint8_t ret_master[SEAL_KEY_SIZE], struct error *err)
+static int unlock(struct store *store, const struct repo_secret *secret, struct id *ret_key, uint8_t ret_master[SEAL_KEY_SIZE], struct error *err)
 {
 	CLEAN_BUF struct buf ids = BUF_INIT, bytes = BUF_INIT;
 	struct error damaged = { 0 };
@@ -155,7 +155,7 @@ static int unlock(struct store *store, const struct secret *secret, struct id *r
 
 /* --- making and opening -------------------------------------------------------------- */
 
-int repo_init(const char *location, const struct secret *secret, const char *label, struct error *err)
+int repo_init(const char *location, const struct repo_secret *secret, const char *label, struct error *err)
 {
 	CLEAN(store_cleanup) struct store *store = NULL;
 	bool taken = false;
@@ -215,7 +215,7 @@ static int name_cache(struct repo *r, const char *root, struct error *err)
 	return 0;
 }
 
-int repo_open(struct repo **ret, const char *location, const struct secret *secret, const char *cache_root, struct error *err)
+int repo_open(struct repo **ret, const char *location, const struct repo_secret *secret, const char *cache_root, struct error *err)
 {
 	CLEAN_REPO struct repo *r = calloc(1, sizeof *r);
 	uint8_t master[SEAL_KEY_SIZE], cut_key[32];
@@ -286,7 +286,7 @@ int repo_keys(struct repo *r, repo_key_fn fn, void *cookie, struct error *err)
 	return 0;
 }
 
-int repo_key_add(struct repo *r, const struct secret *secret, const char *label, struct id *ret, struct error *err)
+int repo_key_add(struct repo *r, const struct repo_secret *secret, const char *label, struct id *ret, struct error *err)
 {
 	return write_key(r->store, seal_master(r->keys), secret, label, ret, err);
 }

@@ -15,7 +15,7 @@
 #include "store/store.h"
 
 /* What the user proves to be allowed with. */
-struct secret {
+struct repo_secret {
 	enum seal_wrap how;
 	const void *data; /* the passphrase's bytes, or the key file's 32 */
 	size_t len;
@@ -34,11 +34,11 @@ struct repo {
 
 /* Makes a new repository in an empty or missing location. An existing one is ERR_EXISTS, a folder with other things in it too.
  * label names the first key. */
-int repo_init(const char *location, const struct secret *secret, const char *label, struct error *err);
+int repo_init(const char *location, const struct repo_secret *secret, const char *label, struct error *err);
 
 /* cache_root: folder under which caches of all repositories lie, or NULL for none. ERR_NOT_FOUND: nothing there;
  * ERR_CORRUPT: something else is there; ERR_AUTH: no key object opens with this secret; ERR_UNSUPPORTED: newer version. */
-int repo_open(struct repo **ret, const char *location, const struct secret *secret, const char *cache_root, struct error *err);
+int repo_open(struct repo **ret, const char *location, const struct repo_secret *secret, const char *cache_root, struct error *err);
 void repo_free(struct repo *r);
 DEFINE_CLEAN(repo, repo_free)
 #define CLEAN_REPO CLEAN(repo_cleanup)
@@ -50,7 +50,7 @@ int repo_load_index(struct repo *r, struct error *err);
 /* --- keys --------------------------------------------------------------------- */
 typedef int (*repo_key_fn)(void *cookie, const struct id *id, const struct key_object *key, bool current);
 int repo_keys(struct repo *r, repo_key_fn fn, void *cookie, struct error *err);
-int repo_key_add(struct repo *r, const struct secret *secret, const char *label, struct id *ret, struct error *err);
+int repo_key_add(struct repo *r, const struct repo_secret *secret, const char *label, struct id *ret, struct error *err);
 /* The last key is refused (ERR_INVALID): nothing could open the repository any more. */
 int repo_key_remove(struct repo *r, const struct id *id, struct error *err);
 

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/password.h"
+#include "cli/session.h"
+#include "cli/text.h"
+
+struct key_args {
+	const char *file, *keyfile, *label;
+};
+
+static const struct option_spec key_options[] = {
+	OPTION_TEXT(struct key_args, file, "new-password-file", 0, "FILE", "take the new password, or key file, from FILE"),
+	OPTION_TEXT(struct key_args, keyfile, "new-key-file", 0, "FILE", "make a new random key file FILE"),
+	OPTION_TEXT(struct key_args, label, "label", 0, "TEXT", "name the key (default: user@host)"),
+	OPTION_END,
+};
+
+static int add(struct cli *cli, struct repo *repo, const struct key_args *a, struct id *ret, struct error *err)
+{
+	CLEAN_SECRET struct secret secret = { 0 };
+	char label[300];
+	cli_label(label, sizeof label);
+	if (a->keyfile ? secret_make_keyfile(&secret, a->keyfile, err) < 0 : secret_for_key(&secret, cli, a->file, err) < 0)
+		return -1;
+	struct repo_secret proof = { secret.kind == SECRET_PASSWORD ? SEAL_WRAP_PASSPHRASE : SEAL_WRAP_KEYFILE, secret.data, secret.len };
+	return repo_key_add(repo, &proof, a->label ? a->label : label, ret, err);
+}
+
+static void tell(struct cli *cli, const char *what, const struct id *id)
+{
+	char hex[ID_HEX_SIZE];
+	id_to_hex(id, hex);
+	cli_say(cli, "%s key %.16s\n", what, hex);
+	if (cli->common.json)
+		cli_json(cli, json_pack("{ss, ss, ss}", "type", "key", "change", what, "id", hex));
+}
+
+static int key_add_run(struct cli *cli, const void *args, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	struct id id;
+	if (cli_open_repo(cli, 0, &repo, err) < 0 || add(cli, repo, args, &id, err) < 0)
+		return -1;
+	tell(cli, "added", &id);
+	return 0;
+}
+
+/* The new key is there before the old one goes, so an interruption leaves both. */
+static int key_change_run(struct cli *cli, const void *args, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	struct id id;
+	if (cli_open_repo(cli, 0, &repo, err) < 0 || add(cli, repo, args, &id, err) < 0)
+		return -1;
+	tell(cli, "added", &id);
+	if (repo_key_remove(repo, &repo->key, err) < 0)
+		return -1;
+	tell(cli, "removed", &repo->key);
+	return 0;
+}
+
+struct key_listing {
+	struct cli *cli;
+	struct table table;
+};
+
+static int list_key(void *cookie, const struct id *id, const struct key_object *key, bool current)
+{
+	struct key_listing *l = cookie;
+	char hex[ID_HEX_SIZE], time[TEXT_MAX];
+	const char *how = key->wrapped.how == SEAL_WRAP_PASSPHRASE ? "password" : "key file";
+	CLEAN_FREE char *label = text_escaped(key->label, strlen(key->label));
+	id_to_hex(id, hex);
+	table_cell(&l->table, "%.16s%s", hex, current ? " *" : "");
+	table_cell(&l->table, "%s", how);
+	table_cell(&l->table, "%s", text_time(time, key->created));
+	table_cell(&l->table, "%s", label ? label : "");
+	if (l->cli->common.json)
+		cli_json(l->cli, json_pack("{ss, ss, ss, ss, ss, sb}", "type", "key", "id", hex, "how", how, "created", text_time_utc(time, key->created), "label",
+		                           label ? label : "", "current", (int)current));
+	return 0;
+}
+
+static int key_list_run(struct cli *cli, const void *args, struct error *err)
+{
+	(void)args;
+	static const struct table_column columns[] = { { "id", false }, { "how", false }, { "made", false }, { "label", false } };
+	struct key_listing l = { cli, { .columns = columns, .column_count = 4 } };
+	CLEAN_REPO struct repo *repo = NULL;
+	if (cli_open_repo(cli, 0, &repo, err) < 0 || repo_keys(repo, list_key, &l, err) < 0)
+		return -1;
+	int done = table_print(cli, &l.table, err);
+	buf_done(&l.table.cells);
+	return done;
+}
+
+struct key_search {
+	const char *prefix;
+	struct id id;
+	unsigned matches;
+};
+
+static int match_key(void *cookie, const struct id *id, const struct key_object *key, bool current)
+{
+	(void)key;
+	(void)current;
+	struct key_search *s = cookie;
+	char hex[ID_HEX_SIZE];
+	id_to_hex(id, hex);
+	if (strncmp(hex, s->prefix, strlen(s->prefix)) == 0) {
+		s->id = *id;
+		s->matches++;
+	}
+	return 0;
+}
+
+static int key_remove_run(struct cli *cli, const void *args, struct error *err)
+{
+	(void)args;
+	CLEAN_REPO struct repo *repo = NULL;
+	struct key_search search = { .prefix = cli->operands[0] };
+	if (strlen(search.prefix) < 4)
+		return cli_usage(cli, err, "remove key '%s': give at least the first 4 digits of its id", search.prefix);
+	if (cli_open_repo(cli, 0, &repo, err) < 0 || repo_keys(repo, match_key, &search, err) < 0)
+		return -1;
+	if (search.matches != 1)
+		return error_set(err, ERR_NOT_FOUND, "remove key '%s': %s; see: twofold key list", search.prefix,
+		                 search.matches ? "more than one id begins so" : "no id begins so");
+	if (repo_key_remove(repo, &search.id, err) < 0)
+		return -1;
+	tell(cli, "removed", &search.id);
+	return 0;
+}
+
+const struct command command_key_add = {
+	.name = "key add",
+	.group = GROUP_REPOSITORY,
+	.summary = "let another password or key file open the repository",
+	.about = "The new password comes from --new-password-file, TWOFOLD_NEW_PASSWORD, or is asked for.",
+	.examples = "twofold key add\ntwofold key add --new-key-file /media/usb/twofold.key",
+	.options = key_options,
+	.args_size = sizeof(struct key_args),
+	.run = key_add_run,
+};
+
+const struct command command_key_change = {
+	.name = "key change",
+	.group = GROUP_REPOSITORY,
+	.summary = "replace the password or key file that opened the repository",
+	.examples = "twofold key change",
+	.options = key_options,
+	.args_size = sizeof(struct key_args),
+	.run = key_change_run,
+};
+
+const struct command command_key_list = {
+	.name = "key list",
+	.group = GROUP_REPOSITORY,
+	.summary = "list the keys that open the repository",
+	.run = key_list_run,
+};
+
+const struct command command_key_remove = {
+	.name = "key remove",
+	.group = GROUP_REPOSITORY,
+	.summary = "take a key away (the last one stays)",
+	.operands = "ID",
+	.min_operands = 1,
+	.max_operands = 1,
+	.run = key_remove_run,
+};

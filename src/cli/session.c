@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "cli/session.h"
+
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cli/location.h"
+#include "cli/password.h"
+
+const char *cli_host(void)
+{
+	static char host[256];
+	if (!host[0] && (gethostname(host, sizeof host - 1) < 0 || !host[0]))
+		return "localhost";
+	return host;
+}
+
+const char *cli_user(void)
+{
+	struct passwd *pw = getpwuid(geteuid());
+	return pw ? pw->pw_name : "unknown";
+}
+
+void cli_label(char *ret, size_t size)
+{
+	snprintf(ret, size, "%s@%s", cli_user(), cli_host());
+}
+
+static void warn_through_cli(void *cookie, const struct error *err)
+{
+	cli_warn_error(cookie, err);
+}
+
+struct warner cli_warner(struct cli *cli)
+{
+	return (struct warner){ warn_through_cli, cli };
+}
+
+static struct repo_secret secret_of(const struct secret *s)
+{
+	return (struct repo_secret){ s->kind == SECRET_PASSWORD ? SEAL_WRAP_PASSPHRASE : SEAL_WRAP_KEYFILE, s->data, s->len };
+}
+
+static int make(struct cli *cli, const struct location *location, struct error *err)
+{
+	CLEAN_SECRET struct secret secret = { 0 };
+	char label[300], hex[ID_HEX_SIZE];
+	bool exists = false;
+	if (repo_exists(location->text, &exists, err) < 0)
+		return -1;
+	if (exists)
+		return error_set(err, ERR_EXISTS, "make repository: there is one already in %s", location->text);
+	if (secret_for_creating(&secret, cli, location, err) < 0)
+		return -1;
+	cli_label(label, sizeof label);
+	struct repo_secret proof = secret_of(&secret);
+	CLEAN_REPO struct repo *repo = NULL;
+	if (repo_init(location->text, &proof, label, err) < 0 || repo_open(&repo, location->text, &proof, NULL, err) < 0)
+		return -1;
+	id_to_hex(&repo->header.repository, hex);
+	cli_say(cli, "made repository %.16s in %s\n", hex, location->text);
+	if (cli->common.json) {
+		json_t *object = json_pack("{ss, ss, ss}", "type", "repository", "id", hex, "location", location->text);
+		cli_json(cli, object);
+	}
+	return 0;
+}
+
+int cli_make_repo(struct cli *cli, const char *operand, struct error *err)
+{
+	CLEAN_LOCATION struct location location = { 0 };
+	if (seal_init(err) < 0 || location_resolve(&location, cli, operand, err) < 0)
+		return -1;
+	return make(cli, &location, err);
+}
+
+#define TRIES 3
+
+/* A password that was typed wrong is asked for again. */
+static int unlock(struct cli *cli, const struct location *location, const char *cache, struct repo **ret, struct error *err)
+{
+	CLEAN_SECRET struct secret secret = { 0 };
+	if (secret_for_opening(&secret, cli, location, err) < 0)
+		return -1;
+	for (int attempt = 1;; attempt++) {
+		struct repo_secret proof = secret_of(&secret);
+		struct error why = { 0 };
+		bool asked = false;
+		if (repo_open(ret, location->text, &proof, cache, &why) == 0)
+			return 0;
+		if (why.kind != ERR_AUTH || secret.source != SECRET_FROM_PROMPT || attempt == TRIES) {
+			*err = why;
+			return -1;
+		}
+		secret_done(&secret);
+		if (secret_ask_again(&secret, cli, location, &asked, err) < 0)
+			return -1;
+		if (!asked) {
+			*err = why;
+			return -1;
+		}
+	}
+}
+
+/* Before a password is asked for: is there anything to open? */
+static int check_location(struct cli *cli, const struct location *location, unsigned flags, struct error *err)
+{
+	bool exists = false;
+	if (repo_exists(location->text, &exists, err) < 0)
+		return error_add(err, "open repository");
+	if (exists)
+		return 0;
+	if (location->is_default && (flags & SESSION_CREATE))
+		return make(cli, location, err);
+	return error_set(err, ERR_NOT_FOUND, "open repository: %s is not a twofold repository; make one with: twofold init %s%s", location->text,
+	                 location->is_default ? "" : "--repo ", location->is_default ? "" : location->text);
+}
+
+int cli_open_repo(struct cli *cli, unsigned flags, struct repo **ret, struct error *err)
+{
+	CLEAN_LOCATION struct location location = { 0 };
+	CLEAN_FREE char *cache = NULL;
+	CLEAN_REPO struct repo *repo = NULL;
+	if (seal_init(err) < 0 || location_resolve(&location, cli, NULL, err) < 0 || check_location(cli, &location, flags, err) < 0)
+		return -1;
+	if (!cli->common.no_cache && location_cache(&cache, "", NULL) < 0)
+		cache = NULL; /* no home folder: works without */
+	if (unlock(cli, &location, cache, &repo, err) < 0)
+		return -1;
+	if ((flags & SESSION_INDEX) && repo_load_index(repo, err) < 0)
+		return -1;
+	*ret = TAKE(repo);
+	return 0;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The first step of nearly every command: find the repository, unlock it, load its index. */
+#ifndef CLI_SESSION_H
+#define CLI_SESSION_H
+
+#include "cli/cli.h"
+#include "base/warn.h"
+#include "repo/repo.h"
+
+enum {
+	SESSION_INDEX = 1,  /* load the index too */
+	SESSION_CREATE = 2, /* the embedded default repository is made where it is missing */
+};
+
+/* Resolves location and secret, opens. Where the secret came from a prompt and was wrong, asks again, twice. */
+int cli_open_repo(struct cli *cli, unsigned flags, struct repo **ret, struct error *err);
+
+/* Makes a repository at location (NULL: --repo and so on) and says so. */
+int cli_make_repo(struct cli *cli, const char *location, struct error *err);
+
+/* "user@host", a key's label. */
+void cli_label(char *ret, size_t size);
+/* This machine's name, and the user's. */
+const char *cli_host(void);
+const char *cli_user(void);
+
+/* A warner that prints through cli_warn_error. */
+struct warner cli_warner(struct cli *cli);
+
+#endif
