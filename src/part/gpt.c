@@ -195,7 +195,8 @@ static int fill(struct part_table *ret, struct block *disk, uint32_t sector, con
 }
 
 /* The backup stands where the primary says, which is not the end once the disk has grown; else at the end. */
-static int load_backup(struct gpt *ret, struct block *disk, uint32_t sector, const struct gpt *primary, struct error *err)
+static int load_backup(struct gpt *ret, struct block *disk, uint32_t sector, const struct gpt *primary,
+                       struct error *err)
 {
 	uint64_t sectors = disk->size / sector, last = sectors ? sectors - 1 : 0;
 	struct gpt g = { 0 };

@@ -22,6 +22,8 @@ static int find_place(struct place *ret, const struct block *disk, const struct 
 		return error_set(err, ERR_NO_SPACE, "%s is too small for its partition table", disk->label);
 	p.last = sectors - 1;
 	p.last_usable = p.last - p.array - 1;
+	if (p.last_usable < g->first_usable)
+		return error_set(err, ERR_NO_SPACE, "%s is too small for its partition table", disk->label);
 	for (size_t i = 0; i < t->count; i++)
 		if (t->parts[i].offset + t->parts[i].size > (p.last_usable + 1) * t->sector)
 			return error_set(err, ERR_NO_SPACE, "%s is too small: partition %u reaches where the backup table belongs",
@@ -31,8 +33,8 @@ static int find_place(struct place *ret, const struct block *disk, const struct 
 }
 
 /* g's header as it has to stand in one of the two places. */
-static int write_header(struct block *disk, const struct gpt *g, const struct place *p, bool backup, uint64_t entries_lba,
-                        struct error *err)
+static int write_header(struct block *disk, const struct gpt *g, const struct place *p, bool backup,
+                        uint64_t entries_lba, struct error *err)
 {
 	uint64_t lba = backup ? p->last : 1;
 	CLEAN_FREE uint8_t *h = calloc(1, p->sector);

@@ -2,8 +2,8 @@
 /*
  * The four entries of an MBR, and the chain of EBRs that an extended partition holds.
  *
- * An EBR has the shape of an MBR. Its first entry is a logical partition, counted from the EBR itself; its second, of an
- * extended type, leads to the next EBR, counted from the start of the extended partition. Numbers and
+ * An EBR has the shape of an MBR. Its first entry is a logical partition, counted from the EBR itself; its second,
+ * of an extended type, leads to the next EBR, counted from the start of the extended partition. Numbers and
  * tolerances follow Linux block/partitions/msdos.c, so that p5 here is p5 there.
  */
 #include <inttypes.h>

@@ -50,9 +50,10 @@ const char *part_table_name(enum part_table_kind kind);
 /* 36 characters and a zero: the text form of a mixed-endian GUID. */
 void part_guid_text(const uint8_t guid[16], char ret[37]);
 
-/* After a GPT disk was written onto a larger device: moves backup header and array to the end, corrects both headers' fields and CRCs
- * and the protective MBR's size (not a hybrid one's). Does nothing for other tables, or when the disk is no larger than the one
- * that the table was made for. A bad primary copy is made anew from the backup. At every moment one copy on the disk is intact. */
+/* After a GPT disk was written onto a larger device: moves backup header and array to the end, corrects both
+ * headers' fields and CRCs and the protective MBR's size (not a hybrid one's). Does nothing for other tables, or when
+ * the disk is no larger than the one that the table was made for. A bad primary copy is made anew from the backup.
+ * At every moment one copy on the disk is intact. ERR_NO_SPACE when a partition reaches where the backup belongs. */
 int part_gpt_grow(struct block *disk, const struct part_table *t, struct error *err);
 
 #endif
