@@ -284,6 +284,7 @@ static void bare_filesystems_stay_bare(void **state)
 		part_table_done(&t);
 	}
 	memset(disk, 0, sizeof disk);
+	static const char ntfs[8] = { 'N', 'T', 'F', 'S', ' ', ' ', ' ', ' ' };
 	static const uint8_t fat[] = { 0xeb, 0x3c, 0x90, 'm', 'k', 'f', 's', '.', 'f', 'a', 't',
 	                               0, 2, 4, 1, 0, 2, 0, 2, 0, 0, 0xf8 };
 	memcpy(disk, fat, sizeof fat);
@@ -292,7 +293,7 @@ static void bare_filesystems_stay_bare(void **state)
 	memcpy(disk, fat, sizeof fat); /* left over from before the disk was partitioned */
 	put_entry(0, 0, 0xc, 2048, 1000);
 	expect(PART_MBR, 1, "");
-	memcpy(disk + 3, "NTFS    ", 8);
+	memcpy(disk + 3, ntfs, sizeof ntfs);
 	put_le16(disk + 510, 0xaa55);
 	expect(PART_NONE, 0, "");
 }
