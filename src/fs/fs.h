@@ -14,7 +14,7 @@
 #include "block/block.h"
 
 struct fs_info {
-	char type[16];        /* "ext2", "ext3", "ext4" */
+	char type[32];        /* "ext2", "ext3", "ext4", "jbd"; libblkid's names are up to 29 long */
 	char uuid[37];        /* text form, "" where there is none */
 	char label[64];       /* UTF-8 or raw bytes, zero-terminated, "" where there is none */
 	uint32_t block_size;  /* allocation granularity of the used map, bytes (a cluster for bigalloc) */
