@@ -216,6 +216,16 @@ void apply_empty(int fd, const struct attr *a)
 		set_flags(fd, a, a->flags & FLAGS_EMPTY, &ignored);
 }
 
+/* An existing file that its owner may not write takes no user.* attributes; set_mode puts the right mode afterwards. */
+static void make_writable(struct target *t)
+{
+	if (S_ISLNK(t->st.st_mode) || (t->st.st_mode & S_IWUSR))
+		return;
+	mode_t mode = (t->st.st_mode & 07777) | S_IWUSR;
+	if ((t->is_path ? chmod(t->path, mode) : fchmod(t->fd, mode)) == 0)
+		t->st.st_mode |= S_IWUSR;
+}
+
 /* All of them failed, for one reason. */
 static void note_all(struct apply_report *r, int sys)
 {
@@ -232,6 +242,7 @@ static void apply_to(const struct apply_options *o, struct target *t, const stru
 	uint32_t uid, gid;
 	wanted_owner(o, a, &uid, &gid);
 	set_owner(t, uid, gid, r);
+	make_writable(t);
 	remove_strangers(t, a, r);
 	/* Before the mode, which may forbid to write them, and after the owner, whose change takes capabilities away. An ACL
 	 * changes the mode, but to what it was when both were backed up. */
