@@ -16,9 +16,11 @@ enum map_kind {
 	MAP_UNREADABLE = 3,  /* the device failed to give it: reads as zeros, restores as zeros, is warned about */
 };
 
+#define MAP_LENGTH_MAX (((uint64_t)1 << 62) - 1)
+
 struct map_range {
 	enum map_kind kind;
-	uint64_t length;     /* bytes, not 0 */
+	uint64_t length;     /* bytes, not 0; at most MAP_LENGTH_MAX, of data at most SEAL_BLOCK_MAX */
 	struct id chunk;     /* MAP_DATA */
 	uint32_t offset;     /* MAP_DATA: where in the chunk */
 	uint32_t chunk_length; /* MAP_DATA: size of the whole chunk */
@@ -27,7 +29,7 @@ struct map_range {
 void map_range_encode(struct buf *b, const struct map_range *r);
 int map_range_decode(struct map_range *ret, const uint8_t *record, size_t len, struct error *err);
 
-/* A physical run of a file. */
+/* A physical run of a file. Its end, logical and physical, is at most 2^63 - 1. */
 struct inode_extent {
 	uint64_t logical, physical, length; /* bytes; physical from the start of the filesystem */
 	bool unwritten;
@@ -38,7 +40,7 @@ struct inode_record {
 	uint32_t generation;
 	uint64_t size;
 	struct time_ns mtime, ctime;
-	struct inode_extent *extents; /* owned */
+	struct inode_extent *extents; /* ascending by logical, not overlapping; owned */
 	size_t extent_count;
 	bool has_content;
 	struct content content;

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "repo/format/document.h"
+#include "repo/format/test_values.h"
+
+static void header_stands_as_documented(void **state)
+{
+	(void)state;
+	struct repo_header h = { 1, 1, 1, 1, 1, { { 0xaa, 0xbb } } }, back;
+	uint8_t bytes[HEADER_SIZE];
+	repo_header_encode(bytes, &h);
+	assert_memory_equal(bytes, "TWOFOLD\n\1\0\1\1\1\1\0\0\xaa\xbb", 18);
+	assert_int_equal(repo_header_decode(&back, bytes, sizeof bytes, NULL), 0);
+	assert_true(id_equal(&h.repository, &back.repository));
+	assert_int_equal(back.version, 1);
+}
+
+static enum error_kind header_error(const uint8_t *bytes, size_t len)
+{
+	struct repo_header h;
+	struct error err = { 0 };
+	assert_int_equal(repo_header_decode(&h, bytes, len, &err), -1);
+	return err.kind;
+}
+
+static void headers_are_told_apart(void **state)
+{
+	(void)state;
+	struct repo_header h = { 1, 1, 1, 1, 1, { { 0xaa, 0xbb } } };
+	uint8_t bytes[HEADER_SIZE];
+	repo_header_encode(bytes, &h);
+	bytes[20] ^= 1;
+	assert_int_equal(header_error(bytes, sizeof bytes), ERR_CORRUPT);
+	bytes[20] ^= 1;
+	bytes[8] ^= 2; /* not a newer version: damage */
+	assert_int_equal(header_error(bytes, sizeof bytes), ERR_CORRUPT);
+	h.version = 2;
+	repo_header_encode(bytes, &h);
+	assert_int_equal(header_error(bytes, sizeof bytes), ERR_UNSUPPORTED);
+	assert_int_equal(header_error(bytes, 40), ERR_UNSUPPORTED);
+	h.version = 1;
+	h.cipher = 2;
+	repo_header_encode(bytes, &h);
+	assert_int_equal(header_error(bytes, sizeof bytes), ERR_UNSUPPORTED);
+	assert_int_equal(header_error((const uint8_t *)"restic", 6), ERR_CORRUPT);
+	assert_int_equal(header_error(NULL, 0), ERR_CORRUPT);
+}
+
+static void keys_come_back_whole(void **state)
+{
+	(void)state;
+	uint64_t r = 41;
+	for (int i = 0; i < 500; i++) {
+		struct key_object k, back;
+		CLEAN_BUF struct buf b = BUF_INIT;
+		size_t aad = 0;
+		random_key(&r, &k);
+		key_object_encode(&b, &k, &aad);
+		assert_int_equal(aad + sizeof k.wrapped.sealed, b.len);
+		assert_int_equal(key_object_decode(&back, b.data, b.len, &aad, NULL), 0);
+		assert_string_equal(k.label, back.label);
+		assert_int_equal(time_compare(k.created, back.created), 0);
+		assert_int_equal(k.wrapped.how, back.wrapped.how);
+		assert_int_equal(k.wrapped.argon_passes, back.wrapped.argon_passes);
+		assert_int_equal(k.wrapped.argon_memory_kib, back.wrapped.argon_memory_kib);
+		assert_memory_equal(k.wrapped.salt, back.wrapped.salt, sizeof k.wrapped.salt);
+		assert_memory_equal(k.wrapped.sealed, back.wrapped.sealed, sizeof k.wrapped.sealed);
+	}
+}
+
+static int decode_key(const struct key_object *k)
+{
+	struct key_object back;
+	CLEAN_BUF struct buf b = BUF_INIT;
+	size_t aad;
+	key_object_encode(&b, k, &aad);
+	return key_object_decode(&back, b.data, b.len, &aad, NULL);
+}
+
+static void a_hostile_key_cannot_ask_for_much(void **state)
+{
+	(void)state;
+	struct key_object k = { .wrapped = { .how = SEAL_WRAP_PASSPHRASE, .argon_passes = 3, .argon_memory_kib = SEAL_ARGON_MEMORY_MAX_KIB } };
+	assert_int_equal(decode_key(&k), 0);
+	k.wrapped.argon_memory_kib++;
+	assert_int_equal(decode_key(&k), -1);
+	k.wrapped.argon_memory_kib = 0;
+	assert_int_equal(decode_key(&k), -1);
+	k.wrapped.argon_memory_kib = 1024;
+	k.wrapped.argon_passes = KEY_ARGON_PASSES_MAX + 1;
+	assert_int_equal(decode_key(&k), -1);
+	k.wrapped.argon_passes = 0;
+	assert_int_equal(decode_key(&k), -1);
+	k.wrapped.how = SEAL_WRAP_KEYFILE;
+	assert_int_equal(decode_key(&k), -1);
+	k.wrapped.argon_memory_kib = 0;
+	assert_int_equal(decode_key(&k), 0);
+}
+
+static void a_label_holds_nothing_that_a_terminal_obeys(void **state)
+{
+	(void)state;
+	struct key_object k = { .label = "alice\033[2J@laptop", .wrapped = { .how = SEAL_WRAP_KEYFILE } }, back;
+	CLEAN_BUF struct buf b = BUF_INIT;
+	size_t aad;
+	key_object_encode(&b, &k, &aad);
+	assert_int_equal(key_object_decode(&back, b.data, b.len, &aad, NULL), 0);
+	assert_string_equal(back.label, "alice?[2J@laptop");
+	b.data[64 + 5] = 27;
+	assert_int_equal(key_object_decode(&back, b.data, b.len, &aad, NULL), -1);
+}
+
+static void snapshots_come_back_whole(void **state)
+{
+	(void)state;
+	uint64_t r = 42;
+	for (int i = 0; i < 1000; i++) {
+		CLEAN(snapshot_done) struct snapshot s = { 0 };
+		CLEAN(snapshot_done) struct snapshot back = { 0 };
+		CLEAN_BUF struct buf b = BUF_INIT;
+		struct error err = { 0 };
+		random_snapshot(&r, &s);
+		snapshot_encode(&b, &s);
+		if (snapshot_decode(&back, b.data, b.len, &err) < 0)
+			fail_msg("%s", err.text);
+		assert_true(same_snapshot(&s, &back));
+	}
+}
+
+static void a_later_field_is_ignored_or_refused(void **state)
+{
+	(void)state;
+	struct snapshot s = { .kind = SNAPSHOT_FILES };
+	CLEAN(snapshot_done) struct snapshot back = { 0 };
+	CLEAN_BUF struct buf b = BUF_INIT;
+	struct error err = { 0 };
+	snapshot_encode(&b, &s);
+	buf_add_varint(&b, 101);
+	buf_add_blob(&b, "later", 5);
+	buf_add_varint(&b, 101);
+	buf_add_blob(&b, "again", 5);
+	if (snapshot_decode(&back, b.data, b.len, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_string_equal(back.host, "");
+	snapshot_done(&back);
+	size_t len = b.len;
+	buf_add_varint(&b, 102);
+	buf_add_blob(&b, "must", 4);
+	assert_int_equal(snapshot_decode(&back, b.data, b.len, &err), -1);
+	assert_int_equal(err.kind, ERR_UNSUPPORTED);
+	b.len = len;
+	buf_add_varint(&b, 99); /* tags ascend */
+	buf_add_blob(&b, "", 0);
+	assert_int_equal(snapshot_decode(&back, b.data, b.len, &err), -1);
+	assert_int_equal(err.kind, ERR_CORRUPT);
+	b.len = len;
+	put_le16(b.data, 2);
+	assert_int_equal(snapshot_decode(&back, b.data, b.len, &err), -1);
+	assert_int_equal(err.kind, ERR_UNSUPPORTED);
+}
+
+static void a_snapshot_has_the_fields_of_its_kind(void **state)
+{
+	(void)state;
+	struct snapshot s = { .kind = SNAPSHOT_IMAGE, .disk_size = 1000 };
+	struct snapshot_volume v = { .offset = 500, .size = 500 };
+	CLEAN(snapshot_done) struct snapshot back = { 0 };
+	CLEAN_BUF struct buf b = BUF_INIT;
+	struct error err = { 0 };
+	s.volumes = &v;
+	s.volume_count = 1;
+	snapshot_encode(&b, &s);
+	assert_int_equal(snapshot_decode(&back, b.data, b.len, &err), 0);
+	snapshot_done(&back);
+	assert_int_equal(b.data[4], SNAPSHOT_IMAGE);
+	b.data[4] = SNAPSHOT_FILES;
+	assert_int_equal(snapshot_decode(&back, b.data, b.len, &err), -1);
+	assert_int_equal(err.kind, ERR_CORRUPT);
+	b.data[4] = 77;
+	assert_int_equal(snapshot_decode(&back, b.data, b.len, &err), -1);
+	assert_int_equal(err.kind, ERR_UNSUPPORTED);
+	v.size = 501;
+	buf_clear(&b);
+	snapshot_encode(&b, &s);
+	assert_int_equal(snapshot_decode(&back, b.data, b.len, &err), -1);
+	assert_int_equal(err.kind, ERR_CORRUPT);
+}
+
+static void sessions_and_tombstones_come_back_whole(void **state)
+{
+	(void)state;
+	char host[] = "laptop";
+	struct session s = { { -5, 1 }, { 1700000000, 999999999 }, host, 12345, 3 };
+	CLEAN(session_done) struct session back = { 0 };
+	CLEAN_BUF struct buf b = BUF_INIT;
+	session_encode(&b, &s);
+	assert_int_equal(session_decode(&back, b.data, b.len, NULL), 0);
+	assert_string_equal(back.host, host);
+	assert_int_equal(back.started.sec, -5);
+	assert_int_equal(time_compare(back.refreshed, s.refreshed), 0);
+	assert_int_equal(back.pid, 12345);
+	assert_int_equal(back.work, 3);
+
+	struct id ids[] = { { { 1 } }, { { 2 } }, { { 3 } } };
+	struct tombstone t = { .time = { 5, 6 }, .session = { { 8 } }, .chunks = ids, .chunk_count = 3, .packs = ids, .pack_count = 1 };
+	CLEAN(tombstone_done) struct tombstone t_back = { 0 };
+	buf_clear(&b);
+	tombstone_encode(&b, &t);
+	assert_int_equal(tombstone_decode(&t_back, b.data, b.len, NULL), 0);
+	assert_int_equal(t_back.chunk_count, 3);
+	assert_int_equal(t_back.pack_count, 1);
+	assert_memory_equal(t_back.chunks, ids, sizeof ids);
+	tombstone_done(&t_back);
+	ids[2] = ids[1]; /* not ascending */
+	buf_clear(&b);
+	tombstone_encode(&b, &t);
+	assert_int_equal(tombstone_decode(&t_back, b.data, b.len, NULL), -1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(header_stands_as_documented),
+		cmocka_unit_test(headers_are_told_apart),
+		cmocka_unit_test(keys_come_back_whole),
+		cmocka_unit_test(a_hostile_key_cannot_ask_for_much),
+		cmocka_unit_test(a_label_holds_nothing_that_a_terminal_obeys),
+		cmocka_unit_test(snapshots_come_back_whole),
+		cmocka_unit_test(a_later_field_is_ignored_or_refused),
+		cmocka_unit_test(a_snapshot_has_the_fields_of_its_kind),
+		cmocka_unit_test(sessions_and_tombstones_come_back_whole),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
