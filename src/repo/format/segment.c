@@ -18,9 +18,14 @@ struct sort_key {
 
 struct sort_job {
 	const struct segment_chunk *chunks;
-	struct sort_key *keys;
+	struct sort_key *keys; /* owned */
 	size_t count;
 };
+
+static void sort_job_done(struct sort_job *job)
+{
+	free(job->keys);
+}
 
 static int compare_keys(const void *va, const void *vb, void *cookie)
 {
@@ -134,12 +139,8 @@ static uint64_t put_chunks(uint8_t *at, const struct sort_job *job)
 int segment_encode(struct buf *b, const struct id *session, const struct segment_pack *packs, size_t pack_count, const struct segment_block *blocks,
                    size_t block_count, const struct segment_chunk *chunks, size_t chunk_count, struct error *err)
 {
-	struct sort_job job = { chunks, NULL, chunk_count };
-	if (check_rows(blocks, pack_count, &job, block_count, err) < 0)
-		return -1;
-	int sorted = sort_chunks(&job, err);
-	CLEAN_FREE struct sort_key *keys = job.keys;
-	if (sorted < 0)
+	CLEAN(sort_job_done) struct sort_job job = { chunks, NULL, chunk_count };
+	if (check_rows(blocks, pack_count, &job, block_count, err) < 0 || sort_chunks(&job, err) < 0)
 		return -1;
 	uint8_t *head = buf_reserve(b, SEGMENT_HEADER_SIZE + pack_count * SEGMENT_PACK_SIZE + block_count * SEGMENT_BLOCK_SIZE +
 	                                   chunk_count * SEGMENT_CHUNK_SIZE);
