@@ -24,6 +24,8 @@ const char *error_kind_name(enum error_kind kind);
 void interrupt_install(void);
 void interrupt_set(void); /* standard output is gone: stop as if asked to */
 bool interrupt_by_signal(void);
+/* Waits until fd can be read: 0; -1 when a signal that asks to stop came before or meanwhile. */
+int interrupt_wait_readable(int fd);
 
 /* help.c */
 void help_all(struct cli *cli);

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 
@@ -51,4 +53,24 @@ bool cli_interrupted(void)
 const atomic_bool *cli_stop_flag(void)
 {
 	return &stop;
+}
+
+int interrupt_wait_readable(int fd)
+{
+	sigset_t ours, before;
+	sigemptyset(&ours);
+	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+		sigaddset(&ours, signals[i]);
+	/* Between the look at the flag and the wait no signal may come, or it would be waited over. */
+	pthread_sigmask(SIG_BLOCK, &ours, &before);
+	int r = -1;
+	while (!cli_interrupted()) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		if (ppoll(&p, 1, NULL, &before) >= 0 || errno != EINTR) {
+			r = 0; /* an error is the read's to report */
+			break;
+		}
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return r;
 }

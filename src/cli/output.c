@@ -241,9 +241,9 @@ int cli_ask(struct cli *cli, const char *question, bool *ret_yes, struct error *
 	if (dprintf(tty, "%s (yes/no) ", question) < 0)
 		return error_sys(err, errno, "ask on the terminal");
 	char answer[16];
-	ssize_t n = read(tty, answer, sizeof answer - 1);
-	if (n < 0 && errno == EINTR)
+	if (interrupt_wait_readable(tty) < 0)
 		return error_set(err, ERR_CANCELLED, "interrupted");
+	ssize_t n = read(tty, answer, sizeof answer - 1);
 	if (n < 0)
 		return error_sys(err, errno, "read the answer from the terminal");
 	answer[n] = 0;

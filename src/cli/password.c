@@ -14,6 +14,7 @@
 
 #include "base/clean.h"
 #include "base/id.h"
+#include "cli/frame.h"
 #include "cli/text.h"
 
 static const char key_mark[] = "twofold-key-1 ";
@@ -209,8 +210,9 @@ static int prompt(struct scratch *ret, int tty, const char *question, struct err
 	if (tcsetattr(tty, TCSAFLUSH, &silent) < 0)
 		return error_sys(err, errno, "switch the terminal's echo off");
 	dprintf(tty, "%s: ", question);
-	ssize_t n = read(tty, ret->bytes, sizeof ret->bytes);
-	int sys = errno;
+	bool stopped = interrupt_wait_readable(tty) < 0;
+	ssize_t n = stopped ? -1 : read(tty, ret->bytes, sizeof ret->bytes);
+	int sys = stopped ? EINTR : errno;
 	tcsetattr(tty, TCSAFLUSH, &before);
 	dprintf(tty, "\n");
 	if (n < 0)
