@@ -115,9 +115,10 @@ static int read_link(int dir, const char *name, struct attr *a, struct error *er
 	char *target = short_target;
 	ssize_t len = readlinkat(dir, name, short_target, sizeof short_target);
 	if (len == sizeof short_target) {
-		target = long_target = malloc(LINK_MAX_BYTES + 1);
-		if (!target)
+		long_target = malloc(LINK_MAX_BYTES + 1);
+		if (!long_target)
 			return error_set(err, ERR_NOMEM, "read the link %s: out of memory", name);
+		target = long_target;
 		len = readlinkat(dir, name, target, LINK_MAX_BYTES + 1);
 	}
 	if (len < 0 && errno == EINVAL)
@@ -182,9 +183,10 @@ static int read_value(const struct place *at, const char *name, const char *xatt
 	uint8_t *value = short_value;
 	ssize_t size = get_at(at, xattr, value, sizeof short_value);
 	if (size < 0 && errno == ERANGE) {
-		value = long_value = malloc(VALUE_MAX_BYTES);
-		if (!value)
+		long_value = malloc(VALUE_MAX_BYTES);
+		if (!long_value)
 			return -1;
+		value = long_value;
 		size = get_at(at, xattr, value, VALUE_MAX_BYTES);
 	}
 	if (size < 0) {
@@ -204,9 +206,10 @@ static int read_xattrs(int dir, const char *name, int fd, struct attr *a, struct
 	char *list = short_list;
 	ssize_t len = place_of(&at, dir, name, fd) < 0 ? -1 : list_at(&at, list, sizeof short_list);
 	if (len < 0 && errno == ERANGE) {
-		list = long_list = malloc(LIST_MAX_BYTES);
-		if (!list)
+		long_list = malloc(LIST_MAX_BYTES);
+		if (!long_list)
 			return -1;
+		list = long_list;
 		len = list_at(&at, list, LIST_MAX_BYTES);
 	}
 	if (len < 0 && !means_none(errno))
