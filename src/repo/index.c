@@ -22,6 +22,7 @@ struct loaded {
 	size_t len;
 	bool mapped;        /* else malloc'ed */
 	uint32_t first_row; /* of its packs, across all segments */
+	uint64_t first_chunk; /* of its chunks, likewise */
 };
 
 /* The chunks that this process has taken on itself to store: an open-addressing set. */
@@ -39,7 +40,7 @@ struct index {
 	struct loaded *segments;
 	size_t count;
 	uint32_t rows;
-	uint64_t mapped_bytes;
+	uint64_t chunks, mapped_bytes;
 	atomic_uint touches;
 	pthread_mutex_t lock;        /* guards claims */
 	struct claims claims;
@@ -114,6 +115,8 @@ static int append_loaded(struct index *x, struct loaded *segment, struct error *
 	x->segments = grown;
 	segment->first_row = x->rows;
 	x->rows += segment->view.pack_count;
+	segment->first_chunk = x->chunks;
+	x->chunks += segment->view.chunk_count;
 	if (segment->mapped)
 		x->mapped_bytes += segment->len;
 	x->segments[x->count++] = *segment;
@@ -194,8 +197,16 @@ static int fetch_segment(struct index *x, const struct id *id, struct loaded *re
 	CLEAN_BUF struct buf payload = BUF_INIT;
 	if (object_read(x->store, x->keys, SEAL_INDEX, id, INDEX_SEGMENT_MAX, NULL, &payload, err) < 0)
 		return -1;
-	if (x->cache)
+	if (x->cache) {
+		char path[4096];
+		bool mapped = false;
 		cache_save(x, id, payload.data, payload.len);
+		cache_path(x, id, "", path, sizeof path);
+		if (map_file(path, ret, &mapped, NULL) == 0 && mapped && ret->len == payload.len)
+			return 0; /* so that a large index is never resident as a whole, also at its first use */
+		if (mapped)
+			unload(ret);
+	}
 	ret->bytes = payload.data;
 	ret->len = payload.len;
 	ret->mapped = false;
@@ -203,11 +214,11 @@ static int fetch_segment(struct index *x, const struct id *id, struct loaded *re
 	return 0;
 }
 
-static int load_segment(struct index *x, const struct id *id, struct error *err)
+static int load_segment(struct index *x, const struct id *id, bool anew, struct error *err)
 {
 	struct loaded segment = { .id = *id };
 	bool found = false;
-	if (x->cache) {
+	if (x->cache && !anew) {
 		char path[4096];
 		cache_path(x, id, "", path, sizeof path);
 		if (map_file(path, &segment, &found, NULL) < 0)
@@ -261,7 +272,9 @@ static struct index *new_index(struct error *err)
 	return x;
 }
 
-int index_open(struct index **ret, struct store *store, const struct seal_keys *keys, const char *cache, struct error *err)
+/* fn NULL: the cache is used, and damage ends the work. */
+static int open_index(struct index **ret, struct store *store, const struct seal_keys *keys, const char *cache, index_damaged_fn fn, void *cookie,
+                      struct error *err)
 {
 	CLEAN(index_cleanup) struct index *x = new_index(err);
 	CLEAN_BUF struct buf ids = BUF_INIT;
@@ -279,13 +292,29 @@ int index_open(struct index **ret, struct store *store, const struct seal_keys *
 	if (!buf_ok(&ids))
 		return error_set(err, ERR_NOMEM, "load index: out of memory");
 	for (size_t at = 0; at < ids.len; at += ID_SIZE) {
+		struct error why = { 0 };
 		struct id id;
 		memcpy(id.b, ids.data + at, ID_SIZE);
-		if (load_segment(x, &id, err) < 0)
-			return -1;
+		if (load_segment(x, &id, fn != NULL, &why) == 0)
+			continue;
+		if (fn && why.kind != ERR_NOMEM && fn(cookie, &id, &why) == 0)
+			continue;
+		if (err)
+			*err = why;
+		return -1;
 	}
 	*ret = TAKE(x);
 	return 0;
+}
+
+int index_open(struct index **ret, struct store *store, const struct seal_keys *keys, const char *cache, struct error *err)
+{
+	return open_index(ret, store, keys, cache, NULL, NULL, err);
+}
+
+int index_open_anew(struct index **ret, struct store *store, const struct seal_keys *keys, const char *cache, index_damaged_fn fn, void *cookie, struct error *err)
+{
+	return open_index(ret, store, keys, cache, fn, cookie, err);
 }
 
 int index_open_files(struct index **ret, char *const *paths, size_t count, struct error *err)
@@ -375,7 +404,8 @@ int index_find(struct index *x, const struct id *id, bool *ret_found, struct pla
 		               .sealed_length = block.sealed_length,
 		               .raw_length = block.raw_length,
 		               .offset = chunk.offset,
-		               .length = chunk.length };
+		               .length = chunk.length,
+		               .row = segment.first_chunk + row };
 	return 0;
 }
 

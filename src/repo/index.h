@@ -27,12 +27,16 @@ struct place {
 	uint32_t pack_row, pack_size;
 	uint32_t block, block_offset, sealed_length, raw_length;
 	uint32_t offset, length; /* in the raw block */
+	uint64_t row;            /* numbers chunks across all segments, in their order */
 };
 
 struct index;
 
 /* Loads every segment in the store. cache: a folder, made where missing, or NULL for none. */
 int index_open(struct index **ret, struct store *store, const struct seal_keys *keys, const char *cache, struct error *err);
+/* The same for who doubts the store: every segment is fetched from it (and the cache renewed), and one that is damaged is told to fn and left out. Nonzero from fn stops. */
+typedef int (*index_damaged_fn)(void *cookie, const struct id *segment, const struct error *why);
+int index_open_anew(struct index **ret, struct store *store, const struct seal_keys *keys, const char *cache, index_damaged_fn fn, void *cookie, struct error *err);
 void index_free(struct index *x);
 DEFINE_CLEAN(index, index_free)
 

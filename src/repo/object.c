@@ -98,7 +98,9 @@ static int check_head(const uint8_t *head, enum seal_kind kind, const struct id 
 	if (get_le16(head + 8) > FORMAT_VERSION)
 		return error_set(err, ERR_UNSUPPORTED, "%s has format version %u, this program knows up to %u: use a newer twofold", key, get_le16(head + 8),
 		                 FORMAT_VERSION);
-	if (get_le16(head + 8) == 0 || head[10] != kind || memcmp(head + 16, id->b, ID_SIZE) != 0)
+	static const uint8_t zero[5];
+	if (get_le16(head + 8) == 0 || head[10] != kind || memcmp(head + 11, zero, sizeof zero) != 0 ||
+	    memcmp(head + 16, id->b, ID_SIZE) != 0)
 		return error_set(err, ERR_CORRUPT, "%s is damaged or was put in another object's place", key);
 	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* One page of a sequence: its parts, and the check that seq_next and seq_walk_pages rely on. Private to repo/format; the layout stands in seq.h. */
+/* One page of a sequence: its parts, and the check that seq_next and seq_walk_pages rely on. Private to repo/ (the check verifies page by page); the layout stands in seq.h. */
 #ifndef REPO_FORMAT_SEQ_PAGE_H
 #define REPO_FORMAT_SEQ_PAGE_H
 
