@@ -20,7 +20,7 @@ struct stream {
 	struct writer *writer;
 	stream_end_fn end;
 	void *cookie;
-	bool spread;
+	bool spread, keep_parts;
 	struct part_run *first, *last;
 	size_t count;
 	bool out_of_memory;
@@ -72,6 +72,11 @@ void stream_hole(struct stream *s, uint64_t length)
 {
 	if (length)
 		add_part(s, &(struct content_part){ .kind = CONTENT_HOLE, .length = length });
+}
+
+void stream_keep_parts(struct stream *s)
+{
+	s->keep_parts = true;
 }
 
 /* --- the end ------------------------------------------------------------------------- */
@@ -126,9 +131,10 @@ static int drop(struct stream *s, const struct task_context *ctx, struct error *
 	struct content content = { 0 };
 	int done = 0;
 	bool failed = atomic_load(&s->failed);
-	if (!failed && s->count <= CONTENT_INLINE_MAX)
+	bool paged = s->count > CONTENT_INLINE_MAX;
+	if (!failed && (!paged || s->keep_parts))
 		done = content_inline(s, &content) < 0 ? error_set(err, ERR_NOMEM, "read a file: out of memory") : 0;
-	else if (!failed)
+	if (!failed && done == 0 && paged)
 		done = content_paged(s, ctx->slot, &content, err);
 	free_runs(s);
 	int ended = s->end(ctx, s->cookie, &content, failed || done < 0, done < 0 ? NULL : err);

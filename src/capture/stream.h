@@ -26,6 +26,8 @@ typedef int (*stream_read_fn)(void *cookie, uint64_t offset, void *data, size_t 
 
 /* expected: the file's length, by which is decided whether its chunks are spread over the pool. */
 struct stream *stream_new(struct writer *writer, uint64_t expected, stream_end_fn end, void *cookie, struct error *err);
+/* The end callback gets the list of parts also where it is so long that it is paged. Before the first part. */
+void stream_keep_parts(struct stream *s);
 /* Cuts and stores a data segment of length bytes. scratch: STREAM_SCRATCH bytes of the calling thread's. *ret_stored: bytes that there were. */
 int stream_segment(struct stream *s, const struct task_context *ctx, uint8_t *scratch, uint64_t length, stream_read_fn read, void *cookie,
                    uint64_t *ret_stored, struct error *err);

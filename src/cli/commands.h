@@ -7,6 +7,7 @@
 
 extern const struct command command_init;
 extern const struct command command_backup;
+extern const struct command command_image;
 extern const struct command command_key_add;
 extern const struct command command_key_list;
 extern const struct command command_key_change;

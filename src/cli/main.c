@@ -4,6 +4,7 @@
 static const struct command *const commands[] = {
 	&command_init,
 	&command_backup,
+	&command_image,
 	&command_key_add,
 	&command_key_list,
 	&command_key_change,
