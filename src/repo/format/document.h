@@ -40,8 +40,6 @@ struct key_object {
 void key_object_encode(struct buf *b, const struct key_object *k, size_t *ret_aad_len);
 int key_object_decode(struct key_object *ret, const uint8_t *bytes, size_t len, size_t *ret_aad_len, struct error *err);
 
-#define KEY_ARGON_PASSES_MAX 64u /* a hostile key object cannot make us work for hours */
-
 /* --- snapshot --------------------------------------------------------------------------------- */
 #define SNAPSHOT_LIST_MAX 65536u  /* sources; tags */
 #define SNAPSHOT_VOLUMES_MAX 4096u
@@ -132,6 +130,8 @@ struct tombstone {
 	size_t chunk_count;
 	struct id *packs;                   /* ascending; whole packs that will go */
 	size_t pack_count;
+	struct id *fenced;                  /* ascending; sessions whose snapshots do not count */
+	size_t fenced_count;
 };
 void tombstone_done(struct tombstone *t);
 void tombstone_encode(struct buf *b, const struct tombstone *t);

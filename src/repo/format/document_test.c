@@ -92,7 +92,7 @@ static void a_hostile_key_cannot_ask_for_much(void **state)
 	k.wrapped.argon_memory_kib = 0;
 	assert_int_equal(decode_key(&k), -1);
 	k.wrapped.argon_memory_kib = 1024;
-	k.wrapped.argon_passes = KEY_ARGON_PASSES_MAX + 1;
+	k.wrapped.argon_passes = SEAL_ARGON_PASSES_MAX + 1;
 	assert_int_equal(decode_key(&k), -1);
 	k.wrapped.argon_passes = 0;
 	assert_int_equal(decode_key(&k), -1);
@@ -207,7 +207,7 @@ static void sessions_and_tombstones_come_back_whole(void **state)
 	assert_int_equal(back.work, 3);
 
 	struct id ids[] = { { { 1 } }, { { 2 } }, { { 3 } } };
-	struct tombstone t = { .time = { 5, 6 }, .session = { { 8 } }, .chunks = ids, .chunk_count = 3, .packs = ids, .pack_count = 1 };
+	struct tombstone t = { .time = { 5, 6 }, .session = { { 8 } }, .chunks = ids, .chunk_count = 3, .packs = ids, .pack_count = 1, .fenced = ids + 1, .fenced_count = 2 };
 	CLEAN(tombstone_done) struct tombstone t_back = { 0 };
 	buf_clear(&b);
 	tombstone_encode(&b, &t);
@@ -215,6 +215,8 @@ static void sessions_and_tombstones_come_back_whole(void **state)
 	assert_int_equal(t_back.chunk_count, 3);
 	assert_int_equal(t_back.pack_count, 1);
 	assert_memory_equal(t_back.chunks, ids, sizeof ids);
+	assert_int_equal(t_back.fenced_count, 2);
+	assert_memory_equal(t_back.fenced, ids + 1, 2 * sizeof *ids);
 	tombstone_done(&t_back);
 	ids[2] = ids[1]; /* not ascending */
 	buf_clear(&b);

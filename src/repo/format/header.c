@@ -102,7 +102,7 @@ static bool costs_are_sound(const struct seal_wrapped *w)
 {
 	if (w->how == SEAL_WRAP_KEYFILE)
 		return w->argon_passes == 0 && w->argon_memory_kib == 0;
-	return w->argon_passes >= 1 && w->argon_passes <= KEY_ARGON_PASSES_MAX && w->argon_memory_kib >= 8 &&
+	return w->argon_passes >= 1 && w->argon_passes <= SEAL_ARGON_PASSES_MAX && w->argon_memory_kib >= 8 &&
 	       w->argon_memory_kib <= SEAL_ARGON_MEMORY_MAX_KIB;
 }
 

@@ -6,9 +6,10 @@
 #include "repo/format/tags.h"
 
 enum { SESSION_STARTED = 2, SESSION_REFRESHED = 4, SESSION_HOST = 5, SESSION_PID = 7, SESSION_WORK = 9 };
-enum { TOMBSTONE_TIME = 2, TOMBSTONE_SESSION = 4, TOMBSTONE_CHUNKS = 6, TOMBSTONE_PACKS = 8 };
+enum { TOMBSTONE_TIME = 2, TOMBSTONE_SESSION = 4, TOMBSTONE_CHUNKS = 6, TOMBSTONE_PACKS = 8, TOMBSTONE_FENCED = 10 };
 #define SESSION_ALL (TAG_BIT(SESSION_STARTED) | TAG_BIT(SESSION_REFRESHED) | TAG_BIT(SESSION_HOST) | TAG_BIT(SESSION_PID) | TAG_BIT(SESSION_WORK))
-#define TOMBSTONE_ALL (TAG_BIT(TOMBSTONE_TIME) | TAG_BIT(TOMBSTONE_SESSION) | TAG_BIT(TOMBSTONE_CHUNKS) | TAG_BIT(TOMBSTONE_PACKS))
+#define TOMBSTONE_ALL \
+	(TAG_BIT(TOMBSTONE_TIME) | TAG_BIT(TOMBSTONE_SESSION) | TAG_BIT(TOMBSTONE_CHUNKS) | TAG_BIT(TOMBSTONE_PACKS) | TAG_BIT(TOMBSTONE_FENCED))
 
 void session_done(struct session *s)
 {
@@ -79,6 +80,7 @@ void tombstone_done(struct tombstone *t)
 {
 	free(t->chunks);
 	free(t->packs);
+	free(t->fenced);
 	*t = (struct tombstone){ 0 };
 }
 
@@ -97,6 +99,7 @@ void tombstone_encode(struct buf *b, const struct tombstone *t)
 	tag_put_id(b, TOMBSTONE_SESSION, &t->session);
 	put_ids(b, TOMBSTONE_CHUNKS, t->chunks, t->chunk_count);
 	put_ids(b, TOMBSTONE_PACKS, t->packs, t->pack_count);
+	put_ids(b, TOMBSTONE_FENCED, t->fenced, t->fenced_count);
 }
 
 /* All of the value: ids that ascend; a list that is there is not empty. */
@@ -131,6 +134,8 @@ static int tombstone_field(struct tombstone *s, struct tags *t, struct error *er
 		return take_ids(t, &s->chunks, &s->chunk_count, err);
 	case TOMBSTONE_PACKS:
 		return take_ids(t, &s->packs, &s->pack_count, err);
+	case TOMBSTONE_FENCED:
+		return take_ids(t, &s->fenced, &s->fenced_count, err);
 	default:
 		return tag_unknown(t, err);
 	}

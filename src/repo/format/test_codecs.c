@@ -394,6 +394,8 @@ static void make_tombstone(uint64_t *r, struct buf *b)
 	}
 	struct tombstone t = { .time = random_time(r), .session = random_id(r), .chunks = ids, .chunk_count = random_below(r, 20), .packs = ids + 20 };
 	t.pack_count = random_below(r, 20);
+	t.fenced = ids + 10;
+	t.fenced_count = random_below(r, 10);
 	tombstone_encode(b, &t);
 }
 
@@ -403,7 +405,7 @@ static int again_tombstone(const uint8_t *bytes, size_t len, struct buf *b, stru
 	if (tombstone_decode(&t, bytes, len, err) < 0)
 		return -1;
 	tombstone_encode(b, &t);
-	document_again(b, bytes, len, 1 << 2 | 1 << 4 | 1 << 6 | 1 << 8);
+	document_again(b, bytes, len, 1 << 2 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 10);
 	return 0;
 }
 
