@@ -134,7 +134,7 @@ static int extents_decode(struct inode_record *r, struct cursor *c, struct error
 {
 	uint64_t count = field_set(c, UINT64_MAX), logical = 0, physical = 0;
 	unsigned shift = cursor_u8(c);
-	if (!cursor_ok(c) || shift > 62 || count > cursor_left(c) / EXTENT_SIZE_MIN)
+	if (!cursor_ok(c) || count == 0 || shift > 62 || count > cursor_left(c) / EXTENT_SIZE_MIN)
 		return error_set(err, ERR_CORRUPT, "damaged extents");
 	r->extents = calloc(count, sizeof *r->extents);
 	if (!r->extents)

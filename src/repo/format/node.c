@@ -16,6 +16,13 @@ void node_done(struct node *n)
 	*n = (struct node){ 0 };
 }
 
+/* What n owns is ret's. */
+static void node_move(struct node *ret, struct node *n)
+{
+	*ret = *n;
+	*n = (struct node){ 0 };
+}
+
 /* One byte more than len, a zero. */
 static char *copy_name(const void *bytes, size_t len)
 {
@@ -39,8 +46,7 @@ int node_copy(struct node *ret, const struct node *src)
 		return -1;
 	if (attr_copy(&n.attr, &src->attr) < 0 || content_copy(&n.content, &src->content) < 0)
 		return -1;
-	*ret = n;
-	n = (struct node){ 0 };
+	node_move(ret, &n);
 	return 0;
 }
 
@@ -143,7 +149,6 @@ int node_decode(struct node *ret, const uint8_t *record, size_t len, struct erro
 	struct cursor c = cursor_of(record + head, len - head);
 	if (fields_decode(&n, &c, err) < 0)
 		return error_add(err, "directory entry \"%s\"", n.name);
-	*ret = n;
-	n = (struct node){ 0 };
+	node_move(ret, &n);
 	return 0;
 }

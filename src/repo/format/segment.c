@@ -66,7 +66,7 @@ static int sort_chunks(struct sort_job *job, struct error *err)
 		bits++;
 	size_t buckets = (size_t)1 << bits;
 	CLEAN_FREE uint32_t *ends = calloc(buckets + 1, sizeof *ends);
-	job->keys = malloc((job->count ? job->count : 1) * sizeof *job->keys);
+	job->keys = calloc(job->count ? job->count : 1, sizeof *job->keys);
 	if (!ends || !job->keys)
 		return error_set(err, ERR_NOMEM, "out of memory for an index segment of %zu chunks", job->count);
 	for (size_t i = 0; i < job->count; i++)
