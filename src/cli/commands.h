@@ -8,6 +8,8 @@
 extern const struct command command_init;
 extern const struct command command_backup;
 extern const struct command command_image;
+extern const struct command command_restore;
+extern const struct command command_restore_image;
 extern const struct command command_key_add;
 extern const struct command command_key_list;
 extern const struct command command_key_change;

@@ -5,6 +5,8 @@ static const struct command *const commands[] = {
 	&command_init,
 	&command_backup,
 	&command_image,
+	&command_restore,
+	&command_restore_image,
 	&command_key_add,
 	&command_key_list,
 	&command_key_change,

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "restore/occupied.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "fs/fs.h"
+#include "part/part.h"
+
+#define NUMBERS_MAX 256 /* a disk and its partitions */
+
+/* The device itself and its partitions; a regular file has none. */
+struct wanted {
+	struct stat st;
+	dev_t numbers[NUMBERS_MAX];
+	size_t count;
+};
+
+static void say(struct buf *ret, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void say(struct buf *ret, const char *fmt, ...)
+{
+	char text[512];
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof text, fmt, args);
+	va_end(args);
+	if (ret->len)
+		buf_add(ret, ", ", 2);
+	buf_add(ret, text, strlen(text));
+}
+
+/* One line of a small file; false when it cannot be read. */
+static bool read_line(const char *path, char *ret, size_t size)
+{
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return false;
+	bool got = fgets(ret, (int)size, f) != NULL;
+	fclose(f);
+	if (got)
+		ret[strcspn(ret, "\n")] = 0;
+	return got;
+}
+
+static void add_number(struct wanted *w, dev_t number)
+{
+	if (w->count < NUMBERS_MAX)
+		w->numbers[w->count++] = number;
+}
+
+static bool is_wanted(const struct wanted *w, dev_t number)
+{
+	for (size_t i = 0; i < w->count; i++)
+		if (w->numbers[i] == number)
+			return true;
+	return false;
+}
+
+/* Is the file at path the one that is to be written over, or a device of it? */
+static bool is_wanted_path(const struct wanted *w, const char *path)
+{
+	struct stat st;
+	if (path[0] != '/' || stat(path, &st) < 0)
+		return false;
+	if (S_ISBLK(st.st_mode))
+		return is_wanted(w, st.st_rdev);
+	return S_ISREG(w->st.st_mode) && S_ISREG(st.st_mode) && st.st_dev == w->st.st_dev && st.st_ino == w->st.st_ino;
+}
+
+/* Names in /sys/dev/block/M:m/holders. */
+static void say_holders(struct buf *ret, const char *folder)
+{
+	char path[600];
+	snprintf(path, sizeof path, "%s/holders", folder);
+	CLEAN_DIR DIR *d = opendir(path);
+	for (struct dirent *e; d && (e = readdir(d));)
+		if (e->d_name[0] != '.')
+			say(ret, "used by %s", e->d_name);
+}
+
+static void find_partitions(struct wanted *w, struct buf *ret)
+{
+	char folder[128];
+	snprintf(folder, sizeof folder, "/sys/dev/block/%u:%u", major(w->st.st_rdev), minor(w->st.st_rdev));
+	say_holders(ret, folder);
+	CLEAN_DIR DIR *d = opendir(folder);
+	for (struct dirent *e; d && (e = readdir(d));) {
+		char path[512], line[64];
+		unsigned a, b;
+		snprintf(path, sizeof path, "%s/%s/partition", folder, e->d_name);
+		if (e->d_name[0] == '.' || !read_line(path, line, sizeof line))
+			continue;
+		snprintf(path, sizeof path, "%s/%s/dev", folder, e->d_name);
+		if (!read_line(path, line, sizeof line) || sscanf(line, "%u:%u", &a, &b) != 2)
+			continue;
+		add_number(w, makedev(a, b));
+		snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+		say_holders(ret, path);
+	}
+}
+
+/* A file that a loop device stands on is as good as that device. */
+static void find_loops(struct wanted *w, struct buf *ret)
+{
+	CLEAN_DIR DIR *d = opendir("/sys/block");
+	for (struct dirent *e; d && (e = readdir(d));) {
+		char path[512], line[4096];
+		unsigned a, b;
+		snprintf(path, sizeof path, "/sys/block/%s/loop/backing_file", e->d_name);
+		if (strncmp(e->d_name, "loop", 4) != 0 || !read_line(path, line, sizeof line) || !is_wanted_path(w, line))
+			continue;
+		snprintf(path, sizeof path, "/sys/block/%s/dev", e->d_name);
+		if (read_line(path, line, sizeof line) && sscanf(line, "%u:%u", &a, &b) == 2)
+			add_number(w, makedev(a, b));
+		say(ret, "attached to /dev/%s", e->d_name);
+	}
+}
+
+/* Source: proc_pid_mountinfo(5): id, parent, major:minor, root, mount point, options, optional fields, "-", type, source. */
+static void say_mounts(const struct wanted *w, struct buf *ret)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL;
+	size_t room = 0;
+	while (f && getline(&line, &room, f) > 0) {
+		unsigned a, b;
+		char where[256] = "", source[256] = "";
+		if (sscanf(line, "%*s %*s %u:%u %*s %255s", &a, &b, where) != 3)
+			continue;
+		const char *tail = strstr(line, " - ");
+		if (tail)
+			sscanf(tail + 3, "%*s %255s", source);
+		/* btrfs and others have device numbers of their own: the source tells. */
+		if (is_wanted(w, makedev(a, b)) || is_wanted_path(w, source))
+			say(ret, "mounted at %s", where);
+	}
+	free(line);
+	if (f)
+		fclose(f);
+}
+
+static void say_swaps(const struct wanted *w, struct buf *ret)
+{
+	FILE *f = fopen("/proc/swaps", "re");
+	char line[1024], name[1024];
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "%1023s", name) == 1 && is_wanted_path(w, name))
+			say(ret, "in use as swap");
+	if (f)
+		fclose(f);
+}
+
+int occupied_by(const char *path, struct buf *ret, struct error *err)
+{
+	struct wanted w = { .count = 0 };
+	if (stat(path, &w.st) < 0)
+		return error_sys(err, errno, "look at %s", path);
+	if (S_ISBLK(w.st.st_mode)) {
+		add_number(&w, w.st.st_rdev);
+		find_partitions(&w, ret);
+	} else {
+		find_loops(&w, ret);
+	}
+	say_mounts(&w, ret);
+	say_swaps(&w, ret);
+	return buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "look at %s: out of memory", path);
+}
+
+/* --- what lies on it ------------------------------------------------------------------- */
+
+/* Labels come from a disk: what a terminal must not get becomes '?'. */
+static void clean_text(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = '?';
+}
+
+/* "ext4 \"root\"", or "" */
+static void name_filesystem(struct block *b, char *ret, size_t size)
+{
+	struct fs_info info = { 0 };
+	ret[0] = 0;
+	if (fs_identify(b, &info, NULL) < 0 || !info.type[0])
+		return;
+	clean_text(info.label);
+	if (info.label[0])
+		snprintf(ret, size, "%s \"%s\"", info.type, info.label);
+	else
+		snprintf(ret, size, "%s", info.type);
+}
+
+static void describe_table(struct block *b, const struct part_table *t, struct buf *ret)
+{
+	say(ret, "a partition table (%s) with %zu partition%s", part_table_name(t->kind), t->count, t->count == 1 ? "" : "s");
+	for (size_t i = 0; i < t->count; i++) {
+		CLEAN_BLOCK struct block *slice = NULL;
+		char name[128];
+		if (block_open_slice(&slice, b, t->parts[i].offset, t->parts[i].size, "", NULL) < 0)
+			continue;
+		name_filesystem(slice, name, sizeof name);
+		if (name[0])
+			say(ret, "p%u %s", t->parts[i].number, name);
+	}
+}
+
+int occupied_describe(struct block *b, struct buf *ret, struct error *err)
+{
+	struct part_table t = { .count = 0 };
+	if (part_read(&t, b, err) < 0)
+		return -1;
+	char name[128];
+	if (t.kind != PART_NONE) {
+		describe_table(b, &t, ret);
+	} else {
+		name_filesystem(b, name, sizeof name);
+		if (name[0])
+			say(ret, "a filesystem: %s", name);
+	}
+	part_table_done(&t);
+	return buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "look at %s: out of memory", b->label);
+}
