@@ -404,7 +404,8 @@ static int list_names(struct folder *f, struct name_list *ret, struct error *err
 	}
 	if (errno)
 		return error_sys(err, errno, "scan folder %s", f->path);
-	qsort(ret->items, ret->count, sizeof *ret->items, by_name);
+	if (ret->count)
+		qsort(ret->items, ret->count, sizeof *ret->items, by_name);
 	return 0;
 }
 
@@ -593,7 +594,12 @@ static int scan_file(struct scan *scan, size_t place, struct node *prior, struct
 		return want_content(scan, place, known, err);
 	}
 	char *name = node->name; /* the prior node keeps one, to be compared with the next names */
+	uint64_t dev = node->attr.dev;
 	*node = *prior;
+	if (node->attr.nlink > 1 && node->attr.dev != dev) { /* numbers of devices change; names of one file must agree on them */
+		node->attr.dev = dev;
+		atomic_store(&f->changed, true);
+	}
 	*prior = (struct node){ .name = name, .name_len = node->name_len };
 	atomic_fetch_add_explicit(&w->bytes, node->attr.size, memory_order_relaxed);
 	atomic_fetch_add_explicit(&w->files_unchanged, 1, memory_order_relaxed);

@@ -461,15 +461,29 @@ int index_add(struct index *x, const struct id *id, const void *bytes, size_t le
 	return done;
 }
 
-bool index_has_pack(const struct index *x, const struct id *pack)
+static int by_bytes(const void *a, const void *b)
 {
+	return memcmp(a, b, ID_SIZE);
+}
+
+int index_packs(const struct index *x, struct buf *ret, struct error *err)
+{
+	buf_clear(ret);
 	for (size_t i = 0; i < x->count; i++) {
 		const struct segment *s = &x->segments[i].view;
 		for (uint32_t row = 0; row < s->pack_count; row++)
-			if (memcmp(s->packs + (size_t)row * SEGMENT_PACK_SIZE, pack->b, ID_SIZE) == 0)
-				return true;
+			buf_add(ret, s->packs + (size_t)row * SEGMENT_PACK_SIZE, ID_SIZE);
 	}
-	return false;
+	if (!buf_ok(ret))
+		return error_set(err, ERR_NOMEM, "list packs: out of memory");
+	if (ret->len)
+		qsort(ret->data, ret->len / ID_SIZE, ID_SIZE, by_bytes);
+	return 0;
+}
+
+bool index_packs_have(const struct buf *packs, const struct id *pack)
+{
+	return packs->len && bsearch(pack->b, packs->data, packs->len / ID_SIZE, ID_SIZE, by_bytes);
 }
 
 size_t index_segments(const struct index *x)

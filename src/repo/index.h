@@ -49,8 +49,9 @@ int index_add(struct index *x, const struct id *segment, const void *bytes, size
 /* Adds a segment that exists only in memory: what packs without an index were found to hold. */
 int index_adopt(struct index *x, const void *bytes, size_t len, struct error *err);
 void index_forget_claims(struct index *x);
-/* True when a segment names this pack. */
-bool index_has_pack(const struct index *x, const struct id *pack);
+/* Replaces *ret by the ids of all packs that segments name, sorted, for index_packs_have. */
+int index_packs(const struct index *x, struct buf *ret, struct error *err);
+bool index_packs_have(const struct buf *packs, const struct id *pack);
 
 size_t index_segments(const struct index *x);
 const struct segment *index_segment(const struct index *x, size_t i);

@@ -7,9 +7,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "repo/leftovers.h"
 #include "repo/object.h"
 #include "repo/packer.h"
-#include "repo/rows.h"
 
 /* A block under construction. */
 struct gather {
@@ -72,72 +72,25 @@ static void end_session(struct writer *w)
 	w->session_stored = false;
 }
 
-/* --- what dead sessions left behind ------------------------------------------------------ */
+/* --- tombstones ---------------------------------------------------------------------------- */
 
-struct found_pack {
-	struct id id;
-	uint64_t size;
-};
-
-static int note_pack(void *cookie, const char *key, uint64_t size)
-{
-	struct found_pack found = { .size = size };
-	if (object_id_of_key(key, &found.id))
-		buf_add(cookie, &found, sizeof found);
-	return 0;
-}
-
-static int note_session(void *cookie, const char *key, uint64_t size)
+static int note_any(void *cookie, const char *key, uint64_t size)
 {
 	(void)key;
 	(void)size;
-	++*(unsigned *)cookie;
-	return 0;
+	*(bool *)cookie = true;
+	return 1;
 }
 
-static int adopt_pack(struct writer *w, const struct found_pack *found, struct segment_rows *rows, struct error *err)
+/* Nothing in this version collects garbage. Where a newer program does, chunks that this one would rely on may be about to go, so it does not write (docs/FORMAT.md, "Writers and collectors"). */
+static int refuse_tombstones(struct repo *repo, struct error *err)
 {
-	struct pack_table table = { 0 };
-	enum seal_kind kind;
-	if (repo_read_pack_table(w->repo, &found->id, found->size, &kind, &table, err) < 0)
+	bool any = false;
+	if (repo->store->ops->list(repo->store, object_prefix(SEAL_TOMBSTONE), note_any, &any, err) < 0)
 		return -1;
-	segment_rows_add(rows, &found->id, kind, found->size, &table);
-	pack_table_done(&table);
-	w->adopted_packs++;
+	if (any)
+		return error_set(err, ERR_UNSUPPORTED, "repository %s is being cleaned up by a newer version of twofold; use that version to write to it", repo->store->location);
 	return 0;
-}
-
-static int index_adopted(struct writer *w, struct segment_rows *rows, struct error *err)
-{
-	CLEAN_BUF struct buf segment = BUF_INIT;
-	struct id id;
-	seal_random(id.b, ID_SIZE);
-	if (segment_rows_encode(rows, &w->session, &segment, err) < 0 ||
-	    object_write(w->repo->store, w->repo->keys, SEAL_INDEX, &id, &w->session, segment.data, segment.len, err) < 0 ||
-	    index_add(w->repo->index, &id, segment.data, segment.len, err) < 0)
-		return error_add(err, "index what an interrupted run left behind");
-	return 0;
-}
-
-static int adopt_leftovers(struct writer *w, struct error *err)
-{
-	struct store *store = w->repo->store;
-	CLEAN(segment_rows_done) struct segment_rows rows = SEGMENT_ROWS_INIT;
-	CLEAN_BUF struct buf packs = BUF_INIT;
-	unsigned sessions = 0;
-	if (store->ops->list(store, object_prefix(SEAL_SESSION), note_session, &sessions, err) < 0)
-		return -1;
-	if (sessions <= 1) /* this one */
-		return 0; /* every session before this one ended in order: all packs are indexed */
-	if (store->ops->list(store, "packs/", note_pack, &packs, err) < 0)
-		return -1;
-	const struct found_pack *found = (const void *)packs.data;
-	for (size_t i = 0; buf_ok(&packs) && i < packs.len / sizeof *found; i++) {
-		/* A pack that is not whole cannot be relied on by anything; check names it. */
-		if (!index_has_pack(w->repo->index, &found[i].id))
-			adopt_pack(w, &found[i], &rows, NULL);
-	}
-	return w->adopted_packs ? index_adopted(w, &rows, err) : 0;
 }
 
 /* --- life -------------------------------------------------------------------------------- */
@@ -155,7 +108,7 @@ int writer_begin(struct writer **ret, struct repo *repo, const struct writer_opt
 	for (unsigned i = 0; i < w->slot_count; i++)
 		if (seal_coder_new(&w->slots[i].coder, options->level, err) < 0)
 			return -1;
-	if (store_session(w, options, err) < 0 || adopt_leftovers(w, err) < 0 || packer_new(&w->packer, repo, &w->session, err) < 0)
+	if (store_session(w, options, err) < 0 || refuse_tombstones(repo, err) < 0 || leftovers_adopt(repo, &w->session, options->host, &w->adopted_packs, err) < 0 || packer_new(&w->packer, repo, &w->session, err) < 0)
 		return -1;
 	*ret = TAKE(w);
 	return 0;
@@ -344,7 +297,7 @@ int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id
 {
 	CLEAN_BUF struct buf bytes = BUF_INIT;
 	struct id id;
-	if (writer_flush(w, err) < 0)
+	if (writer_flush(w, err) < 0 || refuse_tombstones(w->repo, err) < 0)
 		return -1;
 	snapshot->session = w->session;
 	snapshot->totals.added_raw = w->added_raw;
