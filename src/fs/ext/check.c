@@ -125,9 +125,13 @@ static int check_live(struct check *c, const uint8_t *inode)
 		ext_distrust(e, "inode %" PRIu32 " has inline data, which this filesystem cannot have", c->number);
 		return -1;
 	}
-	if (!S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode) && !S_ISCHR(mode) && !S_ISBLK(mode) && !S_ISFIFO(mode) &&
-	    !S_ISSOCK(mode)) {
+	bool special = S_ISCHR(mode) || S_ISBLK(mode) || S_ISFIFO(mode) || S_ISSOCK(mode);
+	if (!S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode) && !special) {
 		ext_distrust(e, "inode %" PRIu32 " is of no type of file (mode %06o)", c->number, mode);
+		return -1;
+	}
+	if (special && (ext_size(e, inode) || flags & (EXT4_EXTENTS_FL | EXT4_INLINE_DATA_FL))) {
+		ext_distrust(e, "inode %" PRIu32 " is a device, fifo or socket, but has content", c->number);
 		return -1;
 	}
 	if (set(c, &c->live, c->number, 1, &again) < 0 || (S_ISDIR(mode) && set(c, &c->dirs, c->number, 1, &again) < 0))

@@ -5,6 +5,8 @@
 
 #include "fs/ext/ext.h"
 
+#define TAIL_SIZE 12
+#define TAIL_TYPE 0xde
 #define ENTRY_MIN 8 /* inode 4, length of the record 2, length of the name 1, type 1; then the name */
 
 /* Blocks of 64 KiB have a record length that does not fit into 16 bits. */
@@ -69,6 +71,48 @@ static int inline_entries(struct ext *e, const uint8_t *inode, fs_entry_fn fn, v
 	return rc;
 }
 
+/* The checksum stands in the last 12 bytes, disguised as an unused entry. Blocks of a hash tree's index have none there. */
+static bool block_csum_ok(struct ext *e, uint32_t number, const uint8_t *inode, const uint8_t *block)
+{
+	const uint8_t *tail = block + e->block_size - TAIL_SIZE;
+	bool is_tail = !get_le32(tail) && get_le16(tail + 4) == TAIL_SIZE && tail[6] == 0 && tail[7] == TAIL_TYPE;
+	if (!is_tail || !ext2fs_has_feature_metadata_csum(e->lib->super))
+		return true;
+	uint8_t le_number[4];
+	put_le32(le_number, number);
+	uint32_t crc = ext2fs_crc32c_le(e->lib->csum_seed, le_number, sizeof le_number);
+	crc = ext2fs_crc32c_le(crc, inode + I_GENERATION, 4);
+	return ext2fs_crc32c_le(crc, block, e->block_size - TAIL_SIZE) == get_le32(tail + 8);
+}
+
+struct dir_walk {
+	struct ext *e;
+	uint32_t number;
+	const uint8_t *inode;
+	uint8_t *block;      /* a buffer */
+	fs_entry_fn fn;
+	void *cookie;
+	struct error first;  /* the first damage */
+};
+
+static int walk_block(struct dir_walk *w, uint64_t at, uint64_t physical, bool unwritten)
+{
+	struct error bad = { 0 };
+	bool damaged = unwritten;
+	int rc = 0;
+	if (!damaged && ext_read_block(w->e, physical / w->e->block_size, w->block, &bad) < 0) {
+		error_keep_first(&w->first, &bad);
+		return 0;
+	}
+	if (!damaged)
+		rc = ext_dir_block(w->e, w->block, w->e->block_size, w->fn, w->cookie, &damaged);
+	if (!rc && (damaged || !block_csum_ok(w->e, w->number, w->inode, w->block))) {
+		error_set(&bad, ERR_CORRUPT, "its block at %" PRIu64 " is damaged", at);
+		error_keep_first(&w->first, &bad);
+	}
+	return rc;
+}
+
 /* All that can be read is passed; then damage, if any, fails the call. */
 static int mapped_entries(struct ext *e, uint32_t number, const uint8_t *inode, fs_entry_fn fn, void *cookie,
                           struct error *err)
@@ -79,31 +123,28 @@ static int mapped_entries(struct ext *e, uint32_t number, const uint8_t *inode, 
 	CLEAN_FREE uint8_t *block = malloc(e->block_size);
 	if (!block || ext_extents(e, number, inode, &extents, &count, note) < 0)
 		return error_set(err, ERR_NOMEM, "out of memory");
-	uint64_t size = ext_size(e, inode);
-	struct error first = { 0 };
+	struct dir_walk w = { .e = e, .number = number, .inode = inode, .block = block, .fn = fn, .cookie = cookie };
+	uint64_t end = 0; /* also of blocks behind the directory's size: names may be there */
+	bool hole = false;
 	for (size_t i = 0; i < count; i++) {
-		for (uint64_t at = 0; at < extents[i].length && extents[i].logical + at < size; at += e->block_size) {
-			struct error bad = { 0 };
-			bool damaged = extents[i].unwritten;
-			if (!damaged && ext_read_block(e, (extents[i].physical + at) / e->block_size, block, &bad) < 0) {
-				error_keep_first(&first, &bad);
-				continue;
-			}
-			int rc = damaged ? 0 : ext_dir_block(e, block, e->block_size, fn, cookie, &damaged);
+		hole = hole || extents[i].logical != end;
+		end = extents[i].logical + extents[i].length;
+		for (uint64_t at = 0; at < extents[i].length; at += e->block_size) {
+			int rc = walk_block(&w, extents[i].logical + at, extents[i].physical + at, extents[i].unwritten);
 			if (rc)
 				return rc;
-			if (damaged) {
-				error_set(&bad, ERR_CORRUPT, "the block at %" PRIu64 " is damaged", extents[i].logical + at);
-				error_keep_first(&first, &bad);
-			}
 		}
 	}
+	struct error bad = { 0 };
 	if (*note)
-		error_keep_first(&first, &(struct error){ .kind = ERR_CORRUPT, .text = "its block map is damaged" });
-	if (first.kind == ERR_NONE)
+		error_set(&bad, ERR_CORRUPT, "its block map is damaged: %s", note);
+	else if (hole || end != ext_size(e, inode))
+		error_set(&bad, ERR_CORRUPT, "it has a hole, or not the size that it claims");
+	error_keep_first(&w.first, &bad);
+	if (w.first.kind == ERR_NONE)
 		return 0;
 	if (err)
-		*err = first;
+		*err = w.first;
 	return -1;
 }
 

@@ -11,6 +11,8 @@
 #define SUPER_SIZE 1024
 #define MMP_MAGIC 0x004d4d50u
 #define MMP_CLEAN 0xff4d4d50u
+#define JOURNAL_MAGIC 0xc03b3998u
+enum { JOURNAL_BLOCKS = 0x10, JOURNAL_START = 0x1c }; /* in the journal's superblock, big-endian */
 
 /* Fields of the superblock that are judged before libext2fs sees them. */
 enum {
@@ -178,8 +180,37 @@ static void judge_mmp(struct ext *e)
 		ext_distrust(e, "its multiple-mount block cannot be read");
 	else if (get_le32(block) != MMP_MAGIC)
 		ext_distrust(e, "its multiple-mount block is damaged");
+	else if (!ext2fs_mmp_csum_verify(e->lib, (struct mmp_struct *)(void *)block))
+		ext_distrust(e, "the checksum of its multiple-mount block is wrong");
 	else if (get_le32(block + 4) != MMP_CLEAN)
 		ext_distrust(e, "it may be mounted elsewhere (multiple-mount protection)");
+}
+
+/* The flag in the superblock and the journal itself must agree that nothing waits to be replayed. */
+static void judge_journal(struct ext *e)
+{
+	uint32_t number = e->lib->super->s_journal_inum;
+	if (!ext2fs_has_feature_journal(e->lib->super) || !number || e->base.info.untrusted)
+		return;
+	CLEAN_FREE uint8_t *inode = malloc(e->inode_size);
+	CLEAN_FREE uint8_t *block = malloc(e->block_size);
+	CLEAN_FREE struct fs_extent *extents = NULL;
+	size_t count = 0;
+	char note[NOTE_SIZE] = "";
+	if (!inode || !block || ext_read_inode(e, number, inode, NULL) < 0 || !ext_is_live(inode) ||
+	    !ext_has_blocks(e, inode) || ext_extents(e, number, inode, &extents, &count, note) < 0 || *note ||
+	    ext_read_mapped(e, extents, count, block, e->block_size, NULL) < 0)
+		ext_distrust(e, "its journal cannot be read%s%s", *note ? ": " : "", note);
+	else if (get_be32(block) != JOURNAL_MAGIC)
+		ext_distrust(e, "its journal is damaged");
+	else if (get_be32(block + JOURNAL_START))
+		ext_distrust(e, "its journal has changes that may not be in place yet");
+	uint64_t mapped = 0;
+	for (size_t i = 0; i < count; i++)
+		if (extents[i].logical == mapped * e->block_size)
+			mapped += extents[i].length / e->block_size;
+	if (!e->base.info.untrusted && mapped < get_be32(block + JOURNAL_BLOCKS))
+		ext_distrust(e, "its journal has a hole");
 }
 
 /* What the superblock and the descriptors say of themselves. */
@@ -254,9 +285,10 @@ static int load(struct ext *e, struct error *err)
 	uint64_t free_blocks = ext2fs_free_blocks_count(e->lib->super);
 	info->used = free_blocks < e->blocks ? (e->blocks - free_blocks) * e->block_size : 0;
 	judge_super(e);
-	judge_root(e);
 	if (ext_layout_init(e, err) < 0)
 		return -1;
+	judge_journal(e);
+	judge_root(e);
 	return info->untrusted ? 0 : ext_check(e, err);
 }
 

@@ -331,7 +331,7 @@ static bool is_internal(struct ext *e, uint32_t number, const uint8_t *inode)
 	       number == super->s_usr_quota_inum || number == super->s_grp_quota_inum ||
 	       number == super->s_prj_quota_inum ||
 	       (ext2fs_has_feature_orphan_file(super) && number == super->s_orphan_file_inum) ||
-	       (inode && get_le32(inode + I_FLAGS) & EXT4_EA_INODE_FL);
+	       (inode && S_ISREG(get_le16(inode + I_MODE)) && get_le32(inode + I_FLAGS) & EXT4_EA_INODE_FL);
 }
 
 struct inodes_scan {
