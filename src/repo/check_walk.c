@@ -65,7 +65,7 @@ static void tell_losses(struct walk *w)
 	if (!w->losses.pieces)
 		return;
 	if (w->losses.bytes)
-		snprintf(what, sizeof what, "%llu bytes are lost: %s%s", (unsigned long long)w->losses.bytes, w->losses.first, w->losses.pieces > 1 ? ", and more" : "");
+		snprintf(what, sizeof what, "%llu byte%s lost: %s%s", (unsigned long long)w->losses.bytes, w->losses.bytes == 1 ? " is" : "s are", w->losses.first, w->losses.pieces > 1 ? ", and more" : "");
 	else
 		snprintf(what, sizeof what, "%s", w->losses.first);
 	check_hit(w->check, w->snapshot, &w->path, w->area, what);

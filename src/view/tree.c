@@ -120,14 +120,7 @@ struct named_volume {
 	char name[16];
 };
 
-/* Zeroed: a directory without entries. */
-struct entries {
-	struct seq_reader *reader;
-	struct named_volume *volumes; /* ascending by name */
-	size_t volume_count, volume_next;
-};
-
-static void entries_done(struct entries *e)
+void entries_done(struct entries *e)
 {
 	seq_reader_free(e->reader);
 	free(e->volumes);
@@ -154,7 +147,7 @@ static int open_volumes(const struct view *v, struct entries *ret, struct error 
 	return 0;
 }
 
-static int entries_open(struct view *v, const struct node *directory, struct entries *ret, struct error *err)
+int entries_open(struct view *v, const struct node *directory, struct entries *ret, struct error *err)
 {
 	*ret = (struct entries){ 0 };
 	if (!S_ISDIR(directory->attr.mode))
@@ -166,8 +159,7 @@ static int entries_open(struct view *v, const struct node *directory, struct ent
 	return seq_reader_new(&ret->reader, SEQ_ENTRIES, &directory->tree, repo_get_page, v->repo, err);
 }
 
-/* ret is the caller's when *ret_more. */
-static int entries_next(struct view *v, struct entries *e, bool *ret_more, struct node *ret, struct error *err)
+int entries_next(struct view *v, struct entries *e, bool *ret_more, struct node *ret, struct error *err)
 {
 	const uint8_t *record;
 	size_t len;
