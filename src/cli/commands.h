@@ -8,6 +8,13 @@
 extern const struct command command_init;
 extern const struct command command_backup;
 extern const struct command command_image;
+extern const struct command command_snapshots;
+extern const struct command command_ls;
+extern const struct command command_find;
+extern const struct command command_cat;
+extern const struct command command_diff;
+extern const struct command command_stats;
+extern const struct command command_check;
 extern const struct command command_restore;
 extern const struct command command_restore_image;
 extern const struct command command_key_add;
