@@ -4,16 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/operand.h"
 #include "cli/text.h"
 
 int opened_snapshot(struct opened *ret, struct repo *repo, const char *text, struct error *err)
 {
-	const char *colon = strchrnul(text, ':');
-	CLEAN_FREE char *name = strndup(text, (size_t)(colon - text));
 	char hex[ID_HEX_SIZE];
-	if (!name)
-		return error_set(err, ERR_NOMEM, "open snapshot: out of memory");
-	if (repo_snapshot_find(repo, name, &ret->id, &ret->snapshot, err) < 0)
+	if (operand_snapshot(repo, text, &ret->snapshot, &ret->id, &ret->path, err) < 0)
 		return -1;
 	if (view_open(&ret->view, repo, &ret->snapshot, err) < 0) {
 		snapshot_done(&ret->snapshot);
@@ -21,7 +18,6 @@ int opened_snapshot(struct opened *ret, struct repo *repo, const char *text, str
 	}
 	id_to_hex(&ret->id, hex);
 	snprintf(ret->name, sizeof ret->name, "%.16s", hex);
-	ret->path = *colon ? colon + 1 : colon;
 	ret->path_len = strlen(ret->path);
 	return 0;
 }
