@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "block/occupied.h"
 #include "capture/image.h"
 #include "cli/commands.h"
 #include "cli/session.h"
@@ -20,10 +21,24 @@ static const struct option_spec image_cli_options[] = {
 	OPTION_END,
 };
 
+/* A filesystem that changes while it is read gives an image of no moment at all. */
+static int refuse_mounted(const struct image_args *a, const char *path, struct error *err)
+{
+	CLEAN_BUF struct buf by = BUF_INIT;
+	if (occupied_by(path, OCCUPIED_WRITING, &by, err) < 0)
+		return error_add(err, "image");
+	if (!by.len || a->allow_mounted)
+		return 0;
+	return error_set(err, ERR_BUSY, "image: %s is in use (%.*s); unmount it or mount it read-only, or give --allow-mounted to take it as it changes", path, (int)by.len,
+	                 (const char *)by.data);
+}
+
 static int image_run(struct cli *cli, const void *args, struct error *err)
 {
 	const struct image_args *a = args;
 	CLEAN_REPO struct repo *repo = NULL;
+	if (refuse_mounted(a, cli->operands[0], err) < 0)
+		return -1;
 	if (cli_open_repo(cli, SESSION_INDEX | SESSION_CREATE, &repo, err) < 0)
 		return -1;
 	struct progress progress;

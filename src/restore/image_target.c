@@ -8,7 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "restore/occupied.h"
+#include "block/occupied.h"
+#include "restore/carries.h"
 
 static int choose_range(struct image_target *t, const struct snapshot *s, unsigned partition, struct error *err)
 {
@@ -66,7 +67,7 @@ static int open_empty(struct image_target *t, struct error *err)
 static int refuse_occupied(const struct image_target *t, struct error *err)
 {
 	CLEAN_BUF struct buf by = BUF_INIT;
-	if (occupied_by(t->path, &by, err) < 0)
+	if (occupied_by(t->path, OCCUPIED_AT_ALL, &by, err) < 0)
 		return -1;
 	if (by.len)
 		return error_set(err, ERR_BUSY, "restore onto %s: it is %.*s; free it first", t->path, (int)by.len, (const char *)by.data);
@@ -75,7 +76,7 @@ static int refuse_occupied(const struct image_target *t, struct error *err)
 
 static int describe(struct image_target *t, struct error *err)
 {
-	if (occupied_describe(t->block, &t->carries, err) < 0)
+	if (carries_describe(t->block, &t->carries, err) < 0)
 		return -1;
 	static const char unknown[] = "data of no kind that is known";
 	if (!t->device && t->carries.len == 0)

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include "restore/occupied.h"
+#include "block/occupied.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-
-#include "fs/fs.h"
-#include "part/part.h"
 
 #define NUMBERS_MAX 256 /* a disk and its partitions */
 
@@ -105,7 +104,7 @@ static void find_partitions(struct wanted *w, struct buf *ret)
 }
 
 /* A file that a loop device stands on is as good as that device. */
-static void find_loops(struct wanted *w, struct buf *ret)
+static void find_loops(struct wanted *w, enum occupied_how how, struct buf *ret)
 {
 	CLEAN_DIR DIR *d = opendir("/sys/block");
 	for (struct dirent *e; d && (e = readdir(d));) {
@@ -117,24 +116,28 @@ static void find_loops(struct wanted *w, struct buf *ret)
 		snprintf(path, sizeof path, "/sys/block/%s/dev", e->d_name);
 		if (read_line(path, line, sizeof line) && sscanf(line, "%u:%u", &a, &b) == 2)
 			add_number(w, makedev(a, b));
-		say(ret, "attached to /dev/%s", e->d_name);
+		if (how == OCCUPIED_AT_ALL)
+			say(ret, "attached to /dev/%s", e->d_name);
 	}
 }
 
 /* Source: proc_pid_mountinfo(5): id, parent, major:minor, root, mount point, options, optional fields, "-", type, source. */
-static void say_mounts(const struct wanted *w, struct buf *ret)
+static void say_mounts(const struct wanted *w, enum occupied_how how, struct buf *ret)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 	char *line = NULL;
 	size_t room = 0;
 	while (f && getline(&line, &room, f) > 0) {
 		unsigned a, b;
-		char where[256] = "", source[256] = "";
+		char where[256] = "", source[256] = "", options[256] = "";
 		if (sscanf(line, "%*s %*s %u:%u %*s %255s", &a, &b, where) != 3)
 			continue;
 		const char *tail = strstr(line, " - ");
 		if (tail)
-			sscanf(tail + 3, "%*s %255s", source);
+			sscanf(tail + 3, "%*s %255s %255s", source, options);
+		/* The superblock's own options: a read-only mount of a writable filesystem protects nothing. */
+		if (how == OCCUPIED_WRITING && (strcmp(options, "ro") == 0 || strncmp(options, "ro,", 3) == 0))
+			continue;
 		/* btrfs and others have device numbers of their own: the source tells. */
 		if (is_wanted(w, makedev(a, b)) || is_wanted_path(w, source))
 			say(ret, "mounted at %s", where);
@@ -155,7 +158,7 @@ static void say_swaps(const struct wanted *w, struct buf *ret)
 		fclose(f);
 }
 
-int occupied_by(const char *path, struct buf *ret, struct error *err)
+int occupied_by(const char *path, enum occupied_how how, struct buf *ret, struct error *err)
 {
 	struct wanted w = { .count = 0 };
 	if (stat(path, &w.st) < 0)
@@ -164,64 +167,9 @@ int occupied_by(const char *path, struct buf *ret, struct error *err)
 		add_number(&w, w.st.st_rdev);
 		find_partitions(&w, ret);
 	} else {
-		find_loops(&w, ret);
+		find_loops(&w, how, ret);
 	}
-	say_mounts(&w, ret);
+	say_mounts(&w, how, ret);
 	say_swaps(&w, ret);
 	return buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "look at %s: out of memory", path);
-}
-
-/* --- what lies on it ------------------------------------------------------------------- */
-
-/* Labels come from a disk: what a terminal must not get becomes '?'. */
-static void clean_text(char *text)
-{
-	for (; *text; text++)
-		if ((unsigned char)*text < 0x20 || *text == 0x7f)
-			*text = '?';
-}
-
-/* "ext4 \"root\"", or "" */
-static void name_filesystem(struct block *b, char *ret, size_t size)
-{
-	struct fs_info info = { 0 };
-	ret[0] = 0;
-	if (fs_identify(b, &info, NULL) < 0 || !info.type[0])
-		return;
-	clean_text(info.label);
-	if (info.label[0])
-		snprintf(ret, size, "%s \"%s\"", info.type, info.label);
-	else
-		snprintf(ret, size, "%s", info.type);
-}
-
-static void describe_table(struct block *b, const struct part_table *t, struct buf *ret)
-{
-	say(ret, "a partition table (%s) with %zu partition%s", part_table_name(t->kind), t->count, t->count == 1 ? "" : "s");
-	for (size_t i = 0; i < t->count; i++) {
-		CLEAN_BLOCK struct block *slice = NULL;
-		char name[128];
-		if (block_open_slice(&slice, b, t->parts[i].offset, t->parts[i].size, "", NULL) < 0)
-			continue;
-		name_filesystem(slice, name, sizeof name);
-		if (name[0])
-			say(ret, "p%u %s", t->parts[i].number, name);
-	}
-}
-
-int occupied_describe(struct block *b, struct buf *ret, struct error *err)
-{
-	struct part_table t = { .count = 0 };
-	if (part_read(&t, b, err) < 0)
-		return -1;
-	char name[128];
-	if (t.kind != PART_NONE) {
-		describe_table(b, &t, ret);
-	} else {
-		name_filesystem(b, name, sizeof name);
-		if (name[0])
-			say(ret, "a filesystem: %s", name);
-	}
-	part_table_done(&t);
-	return buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "look at %s: out of memory", b->label);
 }
