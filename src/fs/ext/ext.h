@@ -130,8 +130,6 @@ int ext_inline_data(struct ext *e, const uint8_t *inode, uint64_t size, uint8_t 
 
 /* dir.c */
 int ext_entries(struct fs *fs, uint64_t directory, fs_entry_fn fn, void *cookie, struct error *err);
-/* The entries of one block, or of an inline part. damaged is set where the block stops making sense. */
-int ext_dir_block(struct ext *e, const uint8_t *data, size_t size, fs_entry_fn fn, void *cookie, bool *ret_damaged);
 
 /* check.c. Distrusts; -1 only when memory is out. */
 int ext_check(struct ext *e, struct error *err);
