@@ -39,10 +39,10 @@ static void tell_json(struct differences *d, enum view_change change, const char
 {
 	json_t *o = json_pack("{ssss}", "type", "change", "change", changes[change].name);
 	cli_json_bytes(o, "path", path, path_len);
-	json_object_set_new(o, "kind", json_string(show_type((b ? b : a)->attr.mode)));
-	if (a)
+	json_object_set_new(o, "kind", json_string(show_type((change == VIEW_REMOVED ? a : b)->attr.mode)));
+	if (change != VIEW_ADDED)
 		json_object_set_new(o, "size_before", json_integer((json_int_t)a->attr.size));
-	if (b)
+	if (change != VIEW_REMOVED)
 		json_object_set_new(o, "size_after", json_integer((json_int_t)b->attr.size));
 	cli_json(d->cli, o);
 }
@@ -53,9 +53,9 @@ static int note(void *cookie, enum view_change change, const char *path, size_t 
 	if (cli_interrupted())
 		return error_set(err, ERR_CANCELLED, "interrupted");
 	d->counts[change]++;
-	if (b && change != VIEW_META && S_ISREG(b->attr.mode))
+	if (change != VIEW_REMOVED && change != VIEW_META && S_ISREG(b->attr.mode))
 		d->bytes_added += b->attr.size;
-	if (a && change != VIEW_META && S_ISREG(a->attr.mode))
+	if (change != VIEW_ADDED && change != VIEW_META && S_ISREG(a->attr.mode))
 		d->bytes_removed += a->attr.size;
 	if (change == VIEW_META && !d->metadata)
 		return 0;
@@ -69,7 +69,7 @@ static int note(void *cookie, enum view_change change, const char *path, size_t 
 		return 0;
 	}
 	CLEAN_FREE char *text = text_escaped(line.data, line.len);
-	bool folder = path_len && S_ISDIR((b ? b : a)->attr.mode);
+	bool folder = path_len && S_ISDIR((change == VIEW_REMOVED ? a : b)->attr.mode);
 	cli_print(d->cli, "%c  %s%s\n", changes[change].letter, text ? text : "out of memory", folder ? "/" : "");
 	return 0;
 }

@@ -107,10 +107,12 @@ static int search_snapshot(struct search *s, struct view_find *find, struct repo
 	struct view_find_calls calls = { found, folder_is_broken, s };
 	if (cli_interrupted())
 		return error_set(err, ERR_CANCELLED, "interrupted");
-	s->snapshot = id;
 	if (view_open(&view, repo, snapshot, err) < 0)
 		return -1;
-	return view_find_run(find, view, &calls, err);
+	s->snapshot = id;
+	int done = view_find_run(find, view, &calls, err);
+	s->snapshot = NULL;
+	return done;
 }
 
 static int search_named(struct search *s, struct view_find *find, struct repo *repo, struct error *err)

@@ -470,6 +470,100 @@ static void a_sample_reads_a_part(void **state)
 	assert_int_equal(f.text.len, 0);
 }
 
+/* --- a snapshot that was written wrong: all authentic, but it makes no sense --------------------- */
+
+/* In a repository of its own. */
+static void expect_wrong(struct test_repo *r, const struct id *snapshot, const char *path, const char *what)
+{
+	char head[ID_HEX_SIZE + 100], hex[ID_HEX_SIZE];
+	struct findings f = { .text = BUF_INIT };
+	struct check_options options = { .threads = 1 };
+	struct check_sink sink = { note_damage, note_hit, &f };
+	id_to_hex(snapshot, hex);
+	snprintf(head, sizeof head, "%s:%s: ", hex, path);
+	TEST_OK(repo_check(r->repo, &options, &sink, &f.report, &err));
+	buf_add_u8(&f.text, 0);
+	if (!has_line(&f, head, what))
+		fail_msg("no line has %s and %s:\n%s", head, what, (const char *)f.text.data);
+	assert_true(f.report.hits > 0);
+	buf_done(&f.text);
+}
+
+static struct id commit_nodes(struct test_repo *r, struct node *nodes, size_t count)
+{
+	struct snapshot s = { .kind = SNAPSHOT_FILES, .tree = test_tree(r, nodes, count) };
+	return test_commit(r, &s, 1);
+}
+
+static void a_snapshot_that_makes_no_sense_is_named(void **state)
+{
+	(void)state;
+	struct test_repo r;
+	struct id id, odd = { { 1, 2, 3 } };
+	static uint8_t data[50000];
+	test_fill(data, sizeof data, 4);
+	test_repo_make(&r);
+	test_begin(&r);
+	struct node nodes[3] = { test_folder("folder", &odd), test_file(&r, "none", data, 100, 100, false), test_file(&r, "short", data, 1000, 1000, false) };
+	nodes[1].content.parts[0].chunk = odd;
+	nodes[2].content.parts[0].length = 2000;
+	nodes[2].attr.size = 2000;
+	id = commit_nodes(&r, nodes, 3);
+	expect_wrong(&r, &id, "/folder", "in no pack");
+	expect_wrong(&r, &id, "/none", "100 bytes are lost: chunk 0102030000000000 is in no pack");
+	expect_wrong(&r, &id, "/short", "has 1000 bytes where 2000 are referred to");
+
+	/* Content that is a tree, a tree that is content, a list that is shorter than its file. */
+	test_begin(&r);
+	struct node inner[1] = { test_file(&r, "x", data, 100, 100, false) };
+	struct id tree = test_tree(&r, inner, 1);
+	struct node lists[3] = { test_file(&r, "as-content", data, sizeof data, 1000, true), test_folder("as-tree", &tree), test_file(&r, "longer", data, sizeof data, 999, true) };
+	lists[1].tree = lists[0].content.root;
+	lists[0].content.root = tree;
+	lists[2].attr.size++;
+	id = commit_nodes(&r, lists, 3);
+	expect_wrong(&r, &id, "/as-content", "has kind");
+	expect_wrong(&r, &id, "/as-tree", "has kind");
+	expect_wrong(&r, &id, "/longer", "holds 50000 bytes where 50001 belong");
+	test_repo_done(&r);
+}
+
+/* Lists of many pages: damage below one page leaves the others alone, and is told for each snapshot that has it. */
+static void a_large_folder_is_walked_page_by_page(void **state)
+{
+	(void)state;
+	enum { MANY = 20000, WRONG = 13000 };
+	struct test_repo r;
+	struct id odd = { { 1, 2, 3 } }, first, second;
+	struct node *nodes = calloc(MANY, sizeof *nodes);
+	struct findings f = { .text = BUF_INIT };
+	struct check_options options = { .threads = 1 };
+	struct check_sink sink = { note_damage, note_hit, &f };
+	test_repo_make(&r);
+	for (unsigned pass = 0; pass < 2; pass++) {
+		test_begin(&r);
+		for (unsigned i = 0; i < MANY; i++) {
+			char name[16];
+			snprintf(name, sizeof name, "f%05u", i);
+			nodes[i] = i == WRONG ? test_file(&r, name, name, 6, 6, false) : test_node(name, S_IFREG | 0644);
+			if (i == WRONG)
+				nodes[i].content.parts[0].chunk = odd;
+		}
+		nodes[0].attr.uid = pass;
+		*(pass ? &second : &first) = commit_nodes(&r, nodes, MANY);
+	}
+	TEST_OK(repo_check(r.repo, &options, &sink, &f.report, &err));
+	buf_add_u8(&f.text, 0);
+	assert_true(has_hit(&f, &first, "/f13000"));
+	assert_true(has_hit(&f, &second, "/f13000"));
+	assert_int_equal(f.report.hits, 2);
+	assert_int_equal(f.report.damaged, 0);
+	assert_true(f.report.pages > 10);
+	buf_done(&f.text);
+	free(nodes);
+	test_repo_done(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -484,6 +578,8 @@ int main(void)
 		cmocka_unit_test(a_damaged_block_hits_its_files_only),
 		cmocka_unit_test(a_missing_index_segment_is_found),
 		cmocka_unit_test(a_sample_reads_a_part),
+		cmocka_unit_test(a_snapshot_that_makes_no_sense_is_named),
+		cmocka_unit_test(a_large_folder_is_walked_page_by_page),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -38,7 +38,7 @@ struct walk {
 	struct frame *frames;
 	size_t depth, cap;
 	struct buf path;
-	const char *area;          /* not a file tree: "the disk", "the inode table of p1" */
+	char area[64];             /* "" in a file tree; else "the disk", "the inode table of p1" */
 	uint64_t span;             /* what the list that is entered next must add up to; 0: anything */
 	struct losses losses;
 };
@@ -65,10 +65,11 @@ static void tell_losses(struct walk *w)
 	if (!w->losses.pieces)
 		return;
 	if (w->losses.bytes)
-		snprintf(what, sizeof what, "%llu byte%s lost: %s%s", (unsigned long long)w->losses.bytes, w->losses.bytes == 1 ? " is" : "s are", w->losses.first, w->losses.pieces > 1 ? ", and more" : "");
+		snprintf(what, sizeof what, "%llu byte%s lost: %s%s", (unsigned long long)w->losses.bytes, w->losses.bytes == 1 ? " is" : "s are",
+		         w->losses.first, w->losses.pieces > 1 ? ", and more" : "");
 	else
 		snprintf(what, sizeof what, "%s", w->losses.first);
-	check_hit(w->check, w->snapshot, &w->path, w->area, what);
+	check_hit(w->check, w->snapshot, &w->path, *w->area ? w->area : NULL, what);
 	w->losses = (struct losses){ 0 };
 }
 
@@ -158,12 +159,11 @@ static int push_frame(struct walk *w, struct frame **ret, struct error *err)
 	return 0;
 }
 
-/* Fetches and verifies a page into the frame. expected (NULL for a root) is what the parent says of it. */
-static int open_page(struct check *c, struct frame *f, const struct id *id, const struct seq_child *expected, unsigned level, struct seq_key after,
-                     uint64_t span, struct error *err)
+/* Verifies the page that was fetched into the frame. expected (NULL for a root) is what the parent says of it. */
+static int open_page(struct frame *f, const struct seq_child *expected, unsigned level, struct seq_key after, uint64_t span, struct error *err)
 {
 	struct seq_summary sum;
-	if (repo_get_page(c->repo, id, &f->page, err) < 0 || seq_page_open(&f->view, &sum, f->kind, f->page.data, f->page.len, after, err) < 0)
+	if (seq_page_open(&f->view, &sum, f->kind, f->page.data, f->page.len, after, err) < 0)
 		return -1;
 	if (expected && (f->view.level != level || !seq_summary_equal(&sum, &expected->sum)))
 		return error_set(err, ERR_CORRUPT, "page of a list is not what its parent says");
@@ -224,10 +224,16 @@ static int enter(struct walk *w, enum seq_kind kind, const struct id *id, const 
 	unsigned level = expected ? top(w)->view.level - 1u : 0;
 	struct seq_key after = expected ? top(w)->last : (struct seq_key){ NULL, 0 };
 	f->kind = kind;
-	if (open_page(c, f, id, expected, level, after, span, &why) < 0) {
+	bool fetched = repo_get_page(c->repo, id, &f->page, &why) == 0;
+	if (!fetched || open_page(f, expected, level, after, span, &why) < 0) {
 		if (why.kind == ERR_NOMEM)
 			return error_set(err, why.kind, "%s", why.text);
-		page_is_lost(w, &place, &why);
+		if (fetched) { /* authentic, but not what belongs here: looked at again wherever it is met */
+			lose(w, 0, why.text);
+			bitmap_set(&c->dirty, place.row);
+		} else {
+			page_is_lost(w, &place, &why);
+		}
 		soil(w);
 		return 0;
 	}
@@ -342,7 +348,7 @@ static void leave(struct walk *w)
 		bitmap_set(&w->check->dirty, f->row);
 	bool dirty = f->dirty;
 	/* A directory's own pages, a file's content, the disk. The inode table's files are part of it. */
-	if (f->root && (!w->area || w->depth == 1))
+	if (f->root && (!*w->area || w->depth == 1))
 		tell_losses(w);
 	w->depth--;
 	if (dirty)
@@ -372,7 +378,7 @@ static int step(struct walk *w, struct error *err)
 
 static int walk_list(struct walk *w, enum seq_kind kind, const struct id *root, const char *area, struct error *err)
 {
-	w->area = area;
+	snprintf(w->area, sizeof w->area, "%s", area);
 	if (enter(w, kind, root, NULL, err) < 0)
 		return -1;
 	if (!w->depth)
@@ -394,7 +400,7 @@ static int walk_volume(struct walk *w, const struct snapshot_volume *v, struct e
 	snprintf(area, sizeof area, "the inode table of %s", v->number ? name + 1 : "the filesystem");
 	w->path.len = 0;
 	buf_add(&w->path, name, strlen(name));
-	if (walk_list(w, SEQ_ENTRIES, &v->tree, NULL, err) < 0)
+	if (walk_list(w, SEQ_ENTRIES, &v->tree, "", err) < 0)
 		return -1;
 	return walk_list(w, SEQ_INODES, &v->inodes, area, err);
 }
@@ -403,7 +409,7 @@ int check_snapshot(struct check *c, const struct id *id, const struct snapshot *
 {
 	CLEAN(walk_done) struct walk w = { .check = c, .snapshot = id };
 	if (s->kind == SNAPSHOT_FILES)
-		return walk_list(&w, SEQ_ENTRIES, &s->tree, NULL, err);
+		return walk_list(&w, SEQ_ENTRIES, &s->tree, "", err);
 	for (size_t i = 0; i < s->volume_count; i++)
 		if (walk_volume(&w, &s->volumes[i], err) < 0)
 			return -1;

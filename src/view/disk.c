@@ -88,7 +88,7 @@ static void keep(struct view_disk *d, struct window *w)
 	pthread_mutex_lock(&d->lock);
 	w->holders = 1;
 	list_newest(d, w);
-	while (d->listed > WINDOWS_MAX) {
+	while (d->oldest && d->listed > WINDOWS_MAX) {
 		struct window *oldest = d->oldest;
 		unlist(d, oldest);
 		if (!oldest->holders)

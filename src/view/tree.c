@@ -180,7 +180,7 @@ int view_entries(struct view *v, const struct node *directory, view_entry_fn fn,
 	if (entries_open(v, directory, &e, err) < 0)
 		return -1;
 	for (;;) {
-		struct node node;
+		struct node node = { 0 };
 		bool more;
 		if (entries_next(v, &e, &more, &node, err) < 0)
 			return -1;
@@ -263,7 +263,7 @@ int view_lookup(struct view *v, const char *path, size_t path_len, bool *ret_fou
 		if (len == 0 || (len == 1 && name[0] == '.'))
 			continue;
 		int done = 0;
-		struct node child;
+		struct node child = { 0 };
 		if (len == 2 && memcmp(name, "..", 2) == 0)
 			done = error_set(err, ERR_INVALID, "look up a path: '..' has no meaning in a snapshot");
 		else
@@ -374,7 +374,7 @@ static int pop_level(struct walker *w, struct error *err)
 static int step(struct walker *w, struct error *err)
 {
 	struct level *level = &w->levels[w->depth - 1];
-	struct node node;
+	struct node node = { 0 };
 	struct error why = { 0 };
 	bool more = false;
 	w->path.len = level->path_len;
@@ -398,7 +398,7 @@ static int step(struct walker *w, struct error *err)
 int view_walk(struct view *v, const struct node *start, const struct view_walk *walk, struct error *err)
 {
 	CLEAN(walker_done) struct walker w = { .view = v, .walk = walk };
-	struct node copy;
+	struct node copy = { 0 };
 	if (node_copy(&copy, start) < 0)
 		return no_memory(err);
 	if (visit(&w, &copy, err) < 0)

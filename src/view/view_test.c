@@ -4,9 +4,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "repo/test_snapshot.h"
+#include "view/diff.h"
 #include "view/disk.h"
+#include "view/find.h"
 #include "view/tree.h"
 
 #define BIG (3u << 20)
@@ -285,6 +288,43 @@ static void a_disk_reads_anywhere(void **state)
 	}
 }
 
+struct reading {
+	struct block *block;
+	uint32_t random;
+	bool wrong;
+};
+
+static void *read_often(void *arg)
+{
+	struct reading *r = arg;
+	uint8_t *got = malloc(2 * 30000), *want = got + 30000;
+	for (unsigned i = 0; i < 60 && got; i++) {
+		r->random = r->random * 1664525u + 1013904223u;
+		uint64_t at = (r->random >> 3) % (image.disk_size - 30000);
+		expect(want, at, 30000);
+		r->wrong |= block_read(r->block, at, got, 30000, NULL) < 0 || memcmp(got, want, 30000) != 0;
+	}
+	free(got);
+	return NULL;
+}
+
+static void threads_share_a_disk(void **state)
+{
+	(void)state;
+	CLEAN_BLOCK struct block *b = NULL;
+	pthread_t threads[4];
+	struct reading readings[4];
+	TEST_OK(view_disk_open(&b, t.repo, &image, &err));
+	for (unsigned i = 0; i < 4; i++) {
+		readings[i] = (struct reading){ b, i, false };
+		assert_int_equal(pthread_create(&threads[i], NULL, read_often, &readings[i]), 0);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		pthread_join(threads[i], NULL);
+		assert_false(readings[i].wrong);
+	}
+}
+
 static int count_extent(void *cookie, uint64_t offset, uint64_t length, enum block_extent kind)
 {
 	uint64_t *at = cookie;
@@ -353,6 +393,118 @@ static void a_fragmented_disk_reads_anywhere(void **state)
 	}
 }
 
+/* --- two trees ------------------------------------------------------------------------- */
+
+static int note_change(void *cookie, enum view_change change, const char *path, size_t path_len, const struct node *a, const struct node *b, struct error *err)
+{
+	static const char letters[] = { [VIEW_ADDED] = '+', [VIEW_REMOVED] = '-', [VIEW_REPLACED] = 'T', [VIEW_CONTENT] = 'M', [VIEW_META] = 'm' };
+	struct buf *text = cookie;
+	(void)err;
+	assert_true((a != NULL) == (change != VIEW_ADDED));
+	assert_true((b != NULL) == (change != VIEW_REMOVED));
+	buf_add_u8(text, (uint8_t)letters[change]);
+	buf_add(text, path, path_len);
+	buf_add_u8(text, ' ');
+	return 0;
+}
+
+static void expect_diff(const struct snapshot *a, const struct snapshot *b, const char *expected)
+{
+	CLEAN_VIEW struct view *x = NULL;
+	CLEAN_VIEW struct view *y = NULL;
+	CLEAN_BUF struct buf text = BUF_INIT;
+	struct node from, to;
+	TEST_OK(view_open(&x, t.repo, a, &err));
+	TEST_OK(view_open(&y, t.repo, b, &err));
+	TEST_OK(view_root(x, &from, &err));
+	TEST_OK(view_root(y, &to, &err));
+	to.attr.mtime = from.attr.mtime;
+	struct view_place before = { x, &from }, after = { y, &to };
+	TEST_OK(view_diff(&before, &after, note_change, &text, &err));
+	buf_add_u8(&text, 0);
+	assert_string_equal(text.data, expected);
+	node_done(&from);
+	node_done(&to);
+}
+
+static void differences_are_told(void **state)
+{
+	(void)state;
+	test_begin(&t);
+	struct node nested[1] = { test_file(&t, "deep", "deeper\n", 7, 1000, false) };
+	struct id nested_tree = test_tree(&t, nested, 1);
+	struct node dir[2] = { test_node("empty", S_IFREG | 0640), test_folder("nested", &nested_tree) };
+	struct id dir_tree = test_tree(&t, dir, 2);
+	struct node below[1] = { test_node("below", S_IFREG | 0600) };
+	struct id below_tree = test_tree(&t, below, 1);
+	struct node many = test_node("many", S_IFREG | 0644);
+	struct node top[5] = { test_file(&t, "a", big, BIG, 7001, true), test_folder("dir", &dir_tree), many, test_folder("new", &below_tree), test_folder("sparse", &below_tree) };
+	struct snapshot s = { .kind = SNAPSHOT_FILES, .tree = test_tree(&t, top, 5) };
+	test_commit(&t, &s, 4000);
+	expect_diff(&files, &files, "");
+	CLEAN_BUF struct buf expected = BUF_INIT;
+	static const char head[] = "mdir/empty Mdir/nested/deep -dir/small Tmany ", tail[] = "+new +new/below Tsparse +sparse/below ";
+	buf_add(&expected, head, sizeof head - 1);
+	for (unsigned i = 0; i < MANY; i++) {
+		char name[32];
+		buf_add(&expected, name, (size_t)snprintf(name, sizeof name, "-many/f%05u ", i));
+	}
+	buf_add(&expected, tail, sizeof tail);
+	expect_diff(&files, &s, (const char *)expected.data);
+	expect_diff(&s, &s, "");
+}
+
+/* --- finding --------------------------------------------------------------------------------- */
+
+struct hunt {
+	const char *name;
+	unsigned asked, found;
+};
+
+static bool is_prey(void *cookie, const char *path, size_t path_len, const struct node *node)
+{
+	struct hunt *h = cookie;
+	assert_true(path_len > node->name_len && path[path_len - node->name_len - 1] == '/');
+	h->asked++;
+	return strcmp(node->name, h->name) == 0;
+}
+
+static int count_prey(void *cookie, const char *path, size_t path_len, const struct node *node, struct error *err)
+{
+	struct hunt *h = cookie;
+	(void)path;
+	(void)path_len;
+	(void)node;
+	(void)err;
+	h->found++;
+	return 0;
+}
+
+static void folders_without_prey_are_remembered(void **state)
+{
+	(void)state;
+	struct hunt h = { .name = "deep" };
+	struct view_find_calls calls = { .found = count_prey, .cookie = &h };
+	CLEAN_VIEW struct view *v = NULL;
+	CLEAN_VIEW struct view *w = NULL;
+	CLEAN(view_find_cleanup) struct view_find *names = NULL;
+	CLEAN(view_find_cleanup) struct view_find *paths = NULL;
+	TEST_OK(view_open(&v, t.repo, &files, &err));
+	TEST_OK(view_open(&w, t.repo, &image, &err));
+	TEST_OK(view_find_new(&names, is_prey, &h, true, &err));
+	TEST_OK(view_find_run(names, v, &calls, &err));
+	assert_int_equal(h.found, 1);
+	assert_int_equal(h.asked, 8 + MANY);
+	TEST_OK(view_find_run(names, w, &calls, &err));
+	assert_int_equal(h.found, 2);
+	assert_int_equal(h.asked, 8 + MANY + 3 + 8); /* "many" was not opened again */
+	h = (struct hunt){ .name = "deep" };
+	TEST_OK(view_find_new(&paths, is_prey, &h, false, &err));
+	TEST_OK(view_find_run(paths, v, &calls, &err));
+	TEST_OK(view_find_run(paths, w, &calls, &err));
+	assert_int_equal(h.asked, 3 + 2 * (8 + MANY));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -361,7 +513,10 @@ int main(void)
 		cmocka_unit_test(an_image_shows_its_volumes),
 		cmocka_unit_test(a_bare_filesystem_is_the_root),
 		cmocka_unit_test(files_read_anywhere),
+		cmocka_unit_test(differences_are_told),
+		cmocka_unit_test(folders_without_prey_are_remembered),
 		cmocka_unit_test(a_disk_reads_anywhere),
+		cmocka_unit_test(threads_share_a_disk),
 		cmocka_unit_test(a_disk_tells_its_extents),
 		cmocka_unit_test(a_short_map_is_an_error),
 		cmocka_unit_test(a_fragmented_disk_reads_anywhere),
