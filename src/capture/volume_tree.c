@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "capture/record.h"
 #include "capture/volume.h"
 #include "repo/format/seq.h"
 
@@ -180,9 +181,11 @@ static int add_node(struct tree_walk *w, struct seq_writer *pages, struct listed
 	CLEAN_BUF struct buf record = BUF_INIT;
 	if (make_node(w, entry, &node, err) < 0)
 		return -1;
-	node_encode(&record, &node);
-	if (!buf_ok(&record))
+	struct error why;
+	if (record_node(&record, &node, &why) < 0)
 		return no_memory(err);
+	if (why.kind)
+		complain(w, entry->inode, why.text);
 	return seq_add(pages, record.data, record.len, node.name, node.name_len, 1, err);
 }
 

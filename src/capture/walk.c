@@ -10,6 +10,7 @@
 
 #include "capture/attr.h"
 #include "capture/holes.h"
+#include "capture/record.h"
 #include "capture/stream.h"
 #include "repo/format/seq.h"
 
@@ -80,10 +81,13 @@ static int store_tree(struct folder *f, unsigned slot, struct id *ret, struct er
 	for (size_t i = 0; i < f->count; i++) {
 		if (f->dropped[i])
 			continue;
-		buf_clear(&record);
-		node_encode(&record, &f->nodes[i]);
-		if (!buf_ok(&record))
+		struct error why;
+		if (record_node(&record, &f->nodes[i], &why) < 0)
 			return error_set(err, ERR_NOMEM, "store folder %s: out of memory", f->path);
+		if (why.kind) {
+			error_add(&why, "%s/%s is stored by its name only", f->path, f->nodes[i].name);
+			complain(f->walk, &why);
+		}
 		if (seq_add(pages, record.data, record.len, f->nodes[i].name, f->nodes[i].name_len, 1, err) < 0)
 			return error_add(err, "store folder %s", f->path);
 	}
