@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/clean.h"
+#include "repo/index_merge.h"
 #include "repo/object.h"
 
 /* A page fault in a mapped file brings in up to 16 pages (the kernel's fault-around). */
@@ -21,6 +22,7 @@ struct loaded {
 	uint8_t *bytes;
 	size_t len;
 	bool mapped;        /* else malloc'ed */
+	bool merged;        /* stands for several segments; id is not set */
 	uint32_t first_row; /* of its packs, across all segments */
 	uint64_t first_chunk; /* of its chunks, likewise */
 };
@@ -248,6 +250,73 @@ static int list_one(void *cookie, const char *key, uint64_t size)
 	return 0;
 }
 
+/* --- merged segments --------------------------------------------------------------- */
+
+static int by_id(const void *a, const void *b)
+{
+	return memcmp(a, b, ID_SIZE);
+}
+
+/* Which of the listed segments stand in a merged file that is open. */
+struct coverage {
+	struct index *x;
+	const struct buf *listed; /* sorted */
+	bool *covered;            /* one for each */
+};
+
+static void load_merged(void *cookie, const char *path, const uint8_t *ids, size_t count)
+{
+	struct coverage *c = cookie;
+	struct loaded segment = { .merged = true };
+	bool found = false;
+	if (map_file(path, &segment, &found, NULL) < 0 || !found)
+		return;
+	if (add_loaded(c->x, &segment, NULL) < 0) {
+		unload(&segment);
+		unlink(path);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		const uint8_t *at = bsearch(ids + i * ID_SIZE, c->listed->data, c->listed->len / ID_SIZE, ID_SIZE, by_id);
+		if (at)
+			c->covered[(size_t)(at - c->listed->data) / ID_SIZE] = true;
+	}
+}
+
+/* Merges what is not merged yet, once there is enough of it; and the merged files with it when they are not far larger. Everything stays loaded as it is:
+ * the next process finds the merged file. A failure costs nothing but time. */
+static void merge_loaded(struct index *x, const struct buf *listed)
+{
+	size_t single = 0, count = 0;
+	uint64_t single_bytes = 0, merged_bytes = 0;
+	for (size_t i = 0; i < x->count; i++) {
+		single += !x->segments[i].merged;
+		*(x->segments[i].merged ? &merged_bytes : &single_bytes) += x->segments[i].len;
+	}
+	if (single < INDEX_MERGE_AT)
+		return;
+	bool all = merged_bytes / 4 <= single_bytes;
+	const struct segment **segments = calloc(x->count, sizeof(const struct segment *));
+	CLEAN_BUF struct buf ids = BUF_INIT;
+	for (size_t i = 0; segments && i < x->count; i++) {
+		if (x->segments[i].merged && !all)
+			continue;
+		segments[count++] = &x->segments[i].view;
+		if (!x->segments[i].merged && !all)
+			buf_add(&ids, x->segments[i].id.b, ID_SIZE);
+	}
+	if (all)
+		buf_add(&ids, listed->data, listed->len);
+	if (segments && buf_ok(&ids) && index_merge(x->cache, segments, count, &ids, all, NULL) == 0)
+		for (size_t i = 0; i < x->count; i++) {
+			char path[4096];
+			cache_path(x, &x->segments[i].id, "", path, sizeof path);
+			if (!x->segments[i].merged)
+				unlink(path);
+		}
+	free(segments);
+}
+
 static int make_folders(char *path)
 {
 	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
@@ -291,10 +360,19 @@ static int open_index(struct index **ret, struct store *store, const struct seal
 		return error_add(err, "load index");
 	if (!buf_ok(&ids))
 		return error_set(err, ERR_NOMEM, "load index: out of memory");
+	CLEAN_FREE bool *covered = calloc(ids.len / ID_SIZE + 1, sizeof *covered);
+	if (!covered)
+		return error_set(err, ERR_NOMEM, "load index: out of memory");
+	if (ids.len)
+		qsort(ids.data, ids.len / ID_SIZE, ID_SIZE, by_id);
+	if (x->cache && !fn)
+		index_merged_find(x->cache, &ids, load_merged, &(struct coverage){ x, &ids, covered });
 	for (size_t at = 0; at < ids.len; at += ID_SIZE) {
 		struct error why = { 0 };
 		struct id id;
 		memcpy(id.b, ids.data + at, ID_SIZE);
+		if (covered[at / ID_SIZE])
+			continue;
 		if (load_segment(x, &id, fn != NULL, &why) == 0)
 			continue;
 		if (fn && why.kind != ERR_NOMEM && fn(cookie, &id, &why) == 0)
@@ -303,6 +381,8 @@ static int open_index(struct index **ret, struct store *store, const struct seal
 			*err = why;
 		return -1;
 	}
+	if (x->cache && !fn)
+		merge_loaded(x, &ids);
 	*ret = TAKE(x);
 	return 0;
 }
@@ -461,11 +541,6 @@ int index_add(struct index *x, const struct id *id, const void *bytes, size_t le
 	return done;
 }
 
-static int by_bytes(const void *a, const void *b)
-{
-	return memcmp(a, b, ID_SIZE);
-}
-
 int index_packs(const struct index *x, struct buf *ret, struct error *err)
 {
 	buf_clear(ret);
@@ -477,13 +552,13 @@ int index_packs(const struct index *x, struct buf *ret, struct error *err)
 	if (!buf_ok(ret))
 		return error_set(err, ERR_NOMEM, "list packs: out of memory");
 	if (ret->len)
-		qsort(ret->data, ret->len / ID_SIZE, ID_SIZE, by_bytes);
+		qsort(ret->data, ret->len / ID_SIZE, ID_SIZE, by_id);
 	return 0;
 }
 
 bool index_packs_have(const struct buf *packs, const struct id *pack)
 {
-	return packs->len && bsearch(pack->b, packs->data, packs->len / ID_SIZE, ID_SIZE, by_bytes);
+	return packs->len && bsearch(pack->b, packs->data, packs->len / ID_SIZE, ID_SIZE, by_id);
 }
 
 size_t index_segments(const struct index *x)

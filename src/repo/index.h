@@ -4,7 +4,8 @@
  *
  * Segments are fetched once, kept decrypted in a local cache folder (mode 0600; chunk ids are keyed hashes and tell nothing), memory-mapped
  * and searched in place. The resident part is bounded: after INDEX_RESIDENT bytes may have been touched, the mappings' pages are given back (they stay in the page
- * cache). A damaged cache file cannot do harm: a chunk id matches by 32 bytes or not at all, a wrong place fails to authenticate, and the segment is then fetched anew.
+ * cache). A damaged cache file cannot do harm: a chunk id matches by 32 bytes or not at all, and a wrong place fails to
+ * authenticate; twofold check fetches every segment anew. Many segments are merged into one file in the cache (index_merge.h).
  * Threads: index_find, index_claim and index_add from any; the others while no other runs.
  */
 #ifndef REPO_INDEX_H

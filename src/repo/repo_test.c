@@ -131,6 +131,44 @@ static void leftovers_are_adopted(void **state)
 	assert_true(stats.adopted_packs >= 3);
 }
 
+static void many_segments_are_merged_in_the_cache(void **state)
+{
+	(void)state;
+	enum { SESSIONS = 40 };
+	struct error err = { 0 };
+	struct id ids[SESSIONS];
+	char cache[128];
+	snprintf(cache, sizeof cache, "%s/cache", root);
+	struct writer_options options = { .slots = 1, .level = 3, .work = 1, .host = "h" };
+	for (int i = 0; i < SESSIONS; i++) {
+		CLEAN_REPO struct repo *r = NULL;
+		uint8_t data[5000];
+		fill(data, sizeof data, 1000 + (unsigned)i);
+		assert_int_equal(repo_open(&r, location, &password, cache, &err), 0);
+		assert_int_equal(repo_load_index(r, &err), 0);
+		assert_true(index_segments(r->index) <= 2 * 16 + 4);
+		CLEAN(writer_cleanup) struct writer *w = NULL;
+		assert_int_equal(writer_begin(&w, r, &options, &err), 0);
+		assert_int_equal(writer_put(w, 0, CHUNK_DATA, data, sizeof data, &ids[i], &err), 0);
+	}
+	for (int round = 0; round < 2; round++) {
+		CLEAN_REPO struct repo *r = NULL;
+		CLEAN_BUF struct buf got = BUF_INIT;
+		assert_int_equal(repo_open(&r, location, &password, round ? cache : NULL, &err), 0);
+		assert_int_equal(repo_load_index(r, &err), 0);
+		if (round)
+			assert_true(index_segments(r->index) < SESSIONS / 2);
+		else
+			assert_true(index_segments(r->index) >= SESSIONS);
+		for (int i = 0; i < SESSIONS; i++) {
+			uint8_t data[5000];
+			fill(data, sizeof data, 1000 + (unsigned)i);
+			assert_int_equal(repo_get(r, CHUNK_DATA, &ids[i], &got, &err), 0);
+			assert_memory_equal(got.data, data, sizeof data);
+		}
+	}
+}
+
 static void the_last_key_stays(void **state)
 {
 	(void)state;
@@ -155,6 +193,7 @@ int main(void)
 		cmocka_unit_test(a_chunk_comes_back),
 		cmocka_unit_test(a_wrong_secret_is_told),
 		cmocka_unit_test(leftovers_are_adopted),
+		cmocka_unit_test(many_segments_are_merged_in_the_cache),
 		cmocka_unit_test(the_last_key_stays),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

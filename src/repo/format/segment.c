@@ -136,6 +136,17 @@ static uint64_t put_chunks(uint8_t *at, const struct sort_job *job)
 	return rows;
 }
 
+void segment_header(uint8_t ret[SEGMENT_HEADER_SIZE], const struct id *session, uint32_t pack_count, uint32_t block_count, uint64_t chunk_count)
+{
+	memset(ret, 0, SEGMENT_HEADER_SIZE);
+	memcpy(ret, magic, sizeof magic);
+	put_le16(ret + 8, FORMAT_VERSION);
+	put_le32(ret + 16, pack_count);
+	put_le32(ret + 20, block_count);
+	put_le64(ret + 24, chunk_count);
+	memcpy(ret + 32, session->b, ID_SIZE);
+}
+
 int segment_encode(struct buf *b, const struct id *session, const struct segment_pack *packs, size_t pack_count, const struct segment_block *blocks,
                    size_t block_count, const struct segment_chunk *chunks, size_t chunk_count, struct error *err)
 {
@@ -146,16 +157,10 @@ int segment_encode(struct buf *b, const struct id *session, const struct segment
 	                                   chunk_count * SEGMENT_CHUNK_SIZE);
 	if (!head)
 		return error_set(err, ERR_NOMEM, "out of memory for an index segment of %zu chunks", chunk_count);
-	memset(head, 0, SEGMENT_HEADER_SIZE);
-	memcpy(head, magic, sizeof magic);
-	put_le16(head + 8, FORMAT_VERSION);
-	put_le32(head + 16, (uint32_t)pack_count);
-	put_le32(head + 20, (uint32_t)block_count);
-	memcpy(head + 32, session->b, ID_SIZE);
 	uint8_t *at = put_packs(head + SEGMENT_HEADER_SIZE, packs, pack_count);
 	at = put_blocks(at, blocks, block_count);
 	uint64_t rows = put_chunks(at, &job);
-	put_le64(head + 24, rows);
+	segment_header(head, session, (uint32_t)pack_count, (uint32_t)block_count, rows);
 	b->len += (size_t)(at - head) + rows * SEGMENT_CHUNK_SIZE;
 	return 0;
 }

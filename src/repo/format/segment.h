@@ -47,6 +47,8 @@ struct segment {
  * that are not there: ERR_INVALID. */
 int segment_encode(struct buf *b, const struct id *session, const struct segment_pack *packs, size_t pack_count, const struct segment_block *blocks,
                    size_t block_count, const struct segment_chunk *chunks, size_t chunk_count, struct error *err);
+/* The header alone, for who writes the tables piece by piece. */
+void segment_header(uint8_t ret[SEGMENT_HEADER_SIZE], const struct id *session, uint32_t pack_count, uint32_t block_count, uint64_t chunk_count);
 /* Checks header and exact size only (a segment may be gigabytes): rows are checked when they are read. */
 int segment_view(struct segment *ret, const void *data, size_t len, struct error *err);
 void segment_pack_at(const struct segment *s, uint32_t row, struct segment_pack *ret);
