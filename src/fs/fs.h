@@ -22,7 +22,7 @@ struct fs_info {
 	uint64_t used;        /* bytes in use by its own count */
 	bool untrusted;       /* the used map must not be relied on: store all that is not zero */
 	bool walkable;        /* the file tree can be read (possibly with the damage that .reason names) */
-	char reason[200];     /* why untrusted, or "" */
+	char reason[200];     /* why untrusted, or not walkable, or "" */
 };
 
 /* A run of a file's content. Ascending by .logical, never overlapping; what lies between is a hole. */
@@ -74,7 +74,8 @@ struct fs_driver {
 	 * Blocks that it hides (before the first superblock) count as used. */
 	int (*used)(struct fs *fs, fs_range_fn fn, void *cookie, struct error *err);
 	/* Every inode in use that holds or may hold content or metadata of a file, ascending by number; the inode is
-	 * the reader's and valid during the call. Damaged inodes are passed with a .note, not skipped. */
+	 * the reader's and valid during the call. Damaged inodes are passed with a .note, not skipped.
+	 * Where .untrusted is set, a directory may name inodes that were not passed: ask for them with inode(). */
 	int (*inodes)(struct fs *fs, fs_inode_fn fn, void *cookie, struct error *err);
 	uint64_t (*root)(struct fs *fs);
 	/* The entries of one directory, in on-disk order. ERR_UNSUPPORTED when its names cannot be read. */

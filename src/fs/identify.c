@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/bytes.h"
+
 #define HEAD ((uint64_t)4 << 20) /* ZFS, UDF, f2fs, btrfs, RAID: all have one within */
 #define TAIL ((uint64_t)1 << 20) /* RAID superblocks and backup labels at the end */
 #define PIECE ((size_t)64 << 10)
@@ -35,12 +37,52 @@ static int copy_range(int fd, struct block *b, uint64_t from, uint64_t to, struc
 	return 0;
 }
 
+/* Without what stands at a place that these name, libblkid does not know them. */
+static uint64_t ntfs_table(const uint8_t *boot)
+{
+	/* Over 128 sectors in a cluster are given as a negative power of two. */
+	uint64_t sectors = boot[0x0d] <= 128 ? boot[0x0d] : (uint64_t)1 << ((256 - boot[0x0d]) & 31);
+	uint64_t cluster = get_le16(boot + 0x0b) * sectors;
+	return get_le64(boot + 0x30) * cluster;
+}
+
+static uint64_t bitlocker_metadata(const uint8_t *boot)
+{
+	return get_le64(boot + 0xb0);
+}
+
+static const struct {
+	const char *magic; /* at byte 3 */
+	uint64_t (*place)(const uint8_t *boot);
+} elsewhere[] = {
+	{ "NTFS    ", ntfs_table },
+	{ "-FVE-FS-", bitlocker_metadata },
+};
+
+static int copy_elsewhere(int fd, struct block *b, struct error *err)
+{
+	uint8_t boot[512];
+	if (b->size < sizeof boot)
+		return 0;
+	if (block_read(b, 0, boot, sizeof boot, err) < 0)
+		return -1;
+	for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++) {
+		if (memcmp(boot + 3, elsewhere[i].magic, 8) != 0)
+			continue;
+		uint64_t at = elsewhere[i].place(boot);
+		at -= at % PIECE;
+		if (at >= HEAD && at < b->size)
+			return copy_range(fd, b, at, b->size - at < 2 * PIECE ? b->size : at + 2 * PIECE, err);
+	}
+	return 0;
+}
+
 static int copy_for_probe(int fd, struct block *b, struct error *err)
 {
 	if (ftruncate(fd, (off_t)b->size) < 0)
 		return error_sys(err, errno, "make a memory file");
 	uint64_t head = b->size < HEAD ? b->size : HEAD;
-	if (copy_range(fd, b, 0, head, err) < 0)
+	if (copy_range(fd, b, 0, head, err) < 0 || copy_elsewhere(fd, b, err) < 0)
 		return -1;
 	uint64_t tail = b->size > TAIL ? b->size - TAIL : 0;
 	/* RAID superblocks lie on multiples of 64 KiB from the end. */

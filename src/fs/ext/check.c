@@ -10,13 +10,26 @@
 
 #include "fs/ext/ext.h"
 
+#define INLINE_RUN UINT64_MAX /* a directory without blocks: sorted behind all others */
+#define PREFETCH_RUNS 32
+
+/* Blocks of one directory that lie together. All of them are read in the order of the disk, not of the inodes. */
+struct dir_run {
+	uint64_t block;
+	uint32_t count;
+	uint32_t number, generation;
+};
+
 struct check {
 	struct ext *e;
 	struct bits claimed;   /* clusters of files */
 	struct bits xattrs;    /* those that hold xattrs, which several inodes may share */
 	struct bits live;      /* inodes in use */
-	struct bits dirs;      /* directories among them */
+	struct dir_run *runs;  /* of all directories */
+	size_t run_count, run_room;
 	uint32_t number;       /* the inode at hand */
+	const uint8_t *dir;    /* the same where it is a directory, else NULL */
+	uint64_t dir_end;      /* blocks of it seen so far; a directory has no holes */
 	bool lenient;          /* bad blocks lie anywhere */
 	bool has_last;
 	uint64_t last_logical, last_physical; /* clusters: with bigalloc several extents of a file may share one */
@@ -28,7 +41,7 @@ static void check_done(struct check *c)
 	bits_done(&c->claimed);
 	bits_done(&c->xattrs);
 	bits_done(&c->live);
-	bits_done(&c->dirs);
+	free(c->runs);
 }
 
 static int set(struct check *c, struct bits *b, uint64_t at, uint64_t len, bool *again)
@@ -59,10 +72,36 @@ static int claim(struct check *c, uint64_t first, uint64_t last)
 	return -1;
 }
 
+static int add_run(struct check *c, uint64_t block, uint64_t count)
+{
+	struct dir_run *last = c->run_count ? &c->runs[c->run_count - 1] : NULL;
+	if (last && last->number == c->number && last->block + last->count == block && last->count < UINT16_MAX) {
+		last->count += (uint32_t)count;
+		return 0;
+	}
+	if (c->run_count == c->run_room) {
+		size_t room = c->run_room ? c->run_room * 2 : 64;
+		struct dir_run *grown = realloc(c->runs, room * sizeof *grown);
+		if (!grown) {
+			c->nomem = true;
+			return -1;
+		}
+		c->runs = grown;
+		c->run_room = room;
+	}
+	c->runs[c->run_count++] = (struct dir_run){ block, (uint32_t)count, c->number, get_le32(c->dir + I_GENERATION) };
+	return 0;
+}
+
 static int claim_data(void *cookie, uint64_t logical, uint64_t physical, uint64_t count, bool unwritten)
 {
-	(void)unwritten;
 	struct check *c = cookie;
+	if (c->dir) {
+		if (add_run(c, physical, count) < 0)
+			return -1;
+		if (logical == c->dir_end && !unwritten)
+			c->dir_end += count;
+	}
 	unsigned ratio = c->e->ratio_bits;
 	uint64_t first = ext_cluster(c->e, physical);
 	uint64_t last = ext_cluster(c->e, physical + count - 1);
@@ -87,8 +126,12 @@ static int check_map(struct check *c, const uint8_t *inode)
 	char note[NOTE_SIZE] = "";
 	struct ext_visitor v = { .data = claim_data, .tree = claim_tree, .cookie = c };
 	c->has_last = false;
+	c->dir_end = 0;
+	c->dir = S_ISDIR(get_le16(inode + I_MODE)) ? inode : NULL;
 	if (ext_map(c->e, c->number, inode, &v, note) < 0)
 		return -1;
+	if (!*note && c->dir && c->dir_end * c->e->block_size != ext_size(c->e, inode))
+		ext_note(note, EXT_DIR_HOLE);
 	if (!*note)
 		return 0;
 	ext_distrust(c->e, "inode %" PRIu32 ": %s", c->number, note);
@@ -134,7 +177,10 @@ static int check_live(struct check *c, const uint8_t *inode)
 		ext_distrust(e, "inode %" PRIu32 " is a device, fifo or socket, but has content", c->number);
 		return -1;
 	}
-	if (set(c, &c->live, c->number, 1, &again) < 0 || (S_ISDIR(mode) && set(c, &c->dirs, c->number, 1, &again) < 0))
+	if (set(c, &c->live, c->number, 1, &again) < 0)
+		return -1;
+	c->dir = inode;
+	if (S_ISDIR(mode) && flags & EXT4_INLINE_DATA_FL && add_run(c, INLINE_RUN, 0) < 0)
 		return -1;
 	if (super->s_creator_os == EXT2_OS_HURD && check_single_block(c, get_le32(inode + I_TRANSLATOR), false) < 0)
 		return -1;
@@ -173,23 +219,46 @@ static int check_entry(void *cookie, const struct fs_entry *entry)
 	return 1;
 }
 
+static int by_place(const void *a, const void *b)
+{
+	const struct dir_run *x = a, *y = b;
+	if (x->block != y->block)
+		return x->block < y->block ? -1 : 1;
+	return x->number < y->number ? -1 : x->number > y->number;
+}
+
+static int check_run(struct check *c, const struct dir_run *run, uint8_t *buffer, struct error *bad)
+{
+	c->number = run->number;
+	if (run->block == INLINE_RUN)
+		return ext_entries(&c->e->base, run->number, check_entry, c, bad) < 0 ? -1 : 0;
+	struct ext_dir dir = { run->number, run->generation, buffer };
+	for (uint32_t i = 0; i < run->count; i++)
+		if (ext_dir_block(c->e, &dir, run->block + i, check_entry, c, bad))
+			return 0;
+	if (bad->kind == ERR_NONE)
+		return 0;
+	return error_add(bad, "directory, inode %" PRIu32, run->number);
+}
+
 /* A file may hide in a part of the inode table that claims never to have been used: its name tells. */
 static int check_dirs(struct check *c, struct error *err)
 {
-	for (uint32_t g = 0; g < c->e->groups; g++) {
-		uint32_t inodes = ext_group_inodes(c->e, g);
-		for (uint32_t i = 0; i < inodes; i++) {
-			c->number = g * c->e->inodes_per_group + i + 1;
-			if (!bits_test(&c->dirs, c->number))
-				continue;
-			struct error bad = { 0 };
-			if (ext_entries(&c->e->base, c->number, check_entry, c, &bad) < 0) {
-				if (bad.kind == ERR_NOMEM)
-					return error_set(err, ERR_NOMEM, "out of memory");
-				ext_distrust(c->e, "%s", bad.text);
-			}
-			if (c->e->base.info.untrusted)
-				return 0;
+	struct ext *e = c->e;
+	CLEAN_FREE uint8_t *buffer = malloc(e->block_size);
+	if (!buffer)
+		return error_set(err, ERR_NOMEM, "out of memory");
+	if (c->run_count)
+		qsort(c->runs, c->run_count, sizeof *c->runs, by_place);
+	for (size_t i = 0; i < c->run_count && !e->base.info.untrusted; i++) {
+		size_t end = i % PREFETCH_RUNS ? i : i + PREFETCH_RUNS;
+		for (size_t k = i; k < end && k < c->run_count && c->runs[k].block != INLINE_RUN; k++)
+			block_prefetch(e->base.block, c->runs[k].block * e->block_size, (uint64_t)c->runs[k].count * e->block_size);
+		struct error bad = { 0 };
+		if (check_run(c, &c->runs[i], buffer, &bad) < 0) {
+			if (bad.kind == ERR_NOMEM)
+				return error_set(err, ERR_NOMEM, "out of memory");
+			ext_distrust(e, "%s", bad.text);
 		}
 	}
 	return 0;
@@ -300,7 +369,7 @@ int ext_check(struct ext *e, struct error *err)
 	CLEAN(check_done) struct check c = { .e = e };
 	uint64_t inodes = (uint64_t)e->lib->super->s_inodes_count + 1;
 	if (bits_init(&c.claimed, e->clusters) < 0 || bits_init(&c.xattrs, e->clusters) < 0 ||
-	    bits_init(&c.live, inodes) < 0 || bits_init(&c.dirs, inodes) < 0)
+	    bits_init(&c.live, inodes) < 0)
 		return error_set(err, ERR_NOMEM, "out of memory");
 	struct error bad = { 0 };
 	int rc = ext_scan(e, check_inode, &c, &bad);

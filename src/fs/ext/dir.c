@@ -79,45 +79,34 @@ static int inline_entries(struct ext *e, const uint8_t *inode, fs_entry_fn fn, v
 }
 
 /* The checksum stands in the last 12 bytes, disguised as an unused entry. */
-static bool block_csum_ok(struct ext *e, uint32_t number, const uint8_t *inode, const uint8_t *block)
+static bool block_csum_ok(struct ext *e, uint32_t number, uint32_t generation, const uint8_t *block)
 {
 	const uint8_t *tail = block + e->block_size - TAIL_SIZE;
 	bool is_tail = !get_le32(tail) && get_le16(tail + 4) == TAIL_SIZE && tail[6] == 0 && tail[7] == TAIL_TYPE;
 	if (!is_tail || !ext2fs_has_feature_metadata_csum(e->lib->super))
 		return true;
-	uint8_t le_number[4];
-	put_le32(le_number, number);
-	uint32_t crc = ext2fs_crc32c_le(e->lib->csum_seed, le_number, sizeof le_number);
-	crc = ext2fs_crc32c_le(crc, inode + I_GENERATION, 4);
+	uint8_t seed[8];
+	put_le32(seed, number);
+	put_le32(seed + 4, generation);
+	uint32_t crc = ext2fs_crc32c_le(e->lib->csum_seed, seed, sizeof seed);
 	return ext2fs_crc32c_le(crc, block, e->block_size - TAIL_SIZE) == get_le32(tail + 8);
 }
 
-struct dir_walk {
-	struct ext *e;
-	uint32_t number;
-	const uint8_t *inode;
-	uint8_t *block;      /* a buffer */
-	fs_entry_fn fn;
-	void *cookie;
-	struct error first;  /* the first damage */
-};
-
-static int walk_block(struct dir_walk *w, uint64_t at, uint64_t physical, bool unwritten)
+int ext_dir_block(struct ext *e, const struct ext_dir *dir, uint64_t block, fs_entry_fn fn, void *cookie,
+                  struct error *damage)
 {
 	struct error bad = { 0 };
-	struct block_result result = { .damaged = unwritten };
-	int rc = 0;
-	if (!unwritten && ext_read_block(w->e, physical / w->e->block_size, w->block, &bad) < 0) {
-		error_keep_first(&w->first, &bad);
+	struct block_result result = { 0 };
+	if (ext_read_block(e, block, dir->buffer, &bad) < 0) {
+		error_keep_first(damage, &bad);
 		return 0;
 	}
-	if (!unwritten)
-		rc = dir_block(w->e, w->block, w->e->block_size, w->fn, w->cookie, &result);
+	int rc = dir_block(e, dir->buffer, e->block_size, fn, cookie, &result);
 	/* A hash tree's root may still have the tail of the plain block that it was, but its records do not lead there. */
-	bool tail = result.last == w->e->block_size - TAIL_SIZE;
-	if (!rc && (result.damaged || (tail && !block_csum_ok(w->e, w->number, w->inode, w->block)))) {
-		error_set(&bad, ERR_CORRUPT, "its block at %" PRIu64 " is damaged", at);
-		error_keep_first(&w->first, &bad);
+	bool tail = result.last == e->block_size - TAIL_SIZE;
+	if (!rc && (result.damaged || (tail && !block_csum_ok(e, dir->number, dir->generation, dir->buffer)))) {
+		error_set(&bad, ERR_CORRUPT, "its block %" PRIu64 " is damaged", block);
+		error_keep_first(damage, &bad);
 	}
 	return rc;
 }
@@ -132,14 +121,15 @@ static int mapped_entries(struct ext *e, uint32_t number, const uint8_t *inode, 
 	CLEAN_FREE uint8_t *block = malloc(e->block_size);
 	if (!block || ext_extents(e, number, inode, &extents, &count, note) < 0)
 		return error_set(err, ERR_NOMEM, "out of memory");
-	struct dir_walk w = { .e = e, .number = number, .inode = inode, .block = block, .fn = fn, .cookie = cookie };
+	struct ext_dir dir = { number, get_le32(inode + I_GENERATION), block };
+	struct error first = { 0 };
 	uint64_t end = 0; /* also of blocks behind the directory's size: names may be there */
 	bool hole = false;
 	for (size_t i = 0; i < count; i++) {
-		hole = hole || extents[i].logical != end;
+		hole = hole || extents[i].logical != end || extents[i].unwritten;
 		end = extents[i].logical + extents[i].length;
-		for (uint64_t at = 0; at < extents[i].length; at += e->block_size) {
-			int rc = walk_block(&w, extents[i].logical + at, extents[i].physical + at, extents[i].unwritten);
+		for (uint64_t at = 0; at < extents[i].length && !extents[i].unwritten; at += e->block_size) {
+			int rc = ext_dir_block(e, &dir, (extents[i].physical + at) / e->block_size, fn, cookie, &first);
 			if (rc)
 				return rc;
 		}
@@ -148,12 +138,12 @@ static int mapped_entries(struct ext *e, uint32_t number, const uint8_t *inode, 
 	if (*note)
 		error_set(&bad, ERR_CORRUPT, "its block map is damaged: %s", note);
 	else if (hole || end != ext_size(e, inode))
-		error_set(&bad, ERR_CORRUPT, "it has a hole, or not the size that it claims");
-	error_keep_first(&w.first, &bad);
-	if (w.first.kind == ERR_NONE)
+		error_set(&bad, ERR_CORRUPT, EXT_DIR_HOLE);
+	error_keep_first(&first, &bad);
+	if (first.kind == ERR_NONE)
 		return 0;
 	if (err)
-		*err = w.first;
+		*err = first;
 	return -1;
 }
 

@@ -131,6 +131,15 @@ int ext_inline_data(struct ext *e, const uint8_t *inode, uint64_t size, uint8_t 
 /* dir.c */
 int ext_entries(struct fs *fs, uint64_t directory, fs_entry_fn fn, void *cookie, struct error *err);
 
+/* One block of a directory. Nonzero is the callback's; damage is set (and kept) where the block is unreadable or damaged. */
+struct ext_dir {
+	uint32_t number, generation;
+	uint8_t *buffer;          /* of a block */
+};
+int ext_dir_block(struct ext *e, const struct ext_dir *dir, uint64_t block, fs_entry_fn fn, void *cookie,
+                  struct error *damage);
+#define EXT_DIR_HOLE "it has a hole, or not the size that it claims"
+
 /* check.c. Distrusts; -1 only when memory is out. */
 int ext_check(struct ext *e, struct error *err);
 

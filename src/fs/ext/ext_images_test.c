@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/bytes.h"
 #include "fs/ext/test_compare.h"
 
 /* e2fsck -fn exits with 0 although it had reasons, or does not look; we do not trust them. */
@@ -191,17 +192,17 @@ static void images_of_e2fsprogs(void **state)
 }
 
 struct known {
-	const char *file, *type, *uuid, *label;
+	const char *file, *type;
 };
 
 static void identify_names_other_filesystems(void **state)
 {
 	(void)state;
 	static const struct known list[] = {
-		{ "ext4", "ext4", NULL, NULL }, { "ntfs", "ntfs", NULL, NULL }, { "xfs", "xfs", NULL, NULL },
-		{ "fat", "vfat", NULL, NULL }, { "swap1", "swap", NULL, NULL }, { "luks2", "crypto_LUKS", NULL, NULL },
-		{ "mdraid", "linux_raid_member", NULL, NULL }, { "promise-raid", "promise_fasttrack_raid_member", NULL, NULL },
-		{ "zfs", "zfs_member", NULL, NULL }, { "udf", "udf", NULL, NULL }, { "lvm2", "LVM2_member", NULL, NULL },
+		{ "ext4", "ext4" }, { "ntfs", "ntfs" }, { "xfs", "xfs" },
+		{ "fat", "vfat" }, { "swap1", "swap" }, { "luks2", "crypto_LUKS" },
+		{ "mdraid", "linux_raid_member" }, { "promise-raid", "promise_fasttrack_raid_member" },
+		{ "bitlocker-win7", "BitLocker" }, { "zfs", "zfs_member" }, { "udf", "udf" }, { "lvm2", "LVM2_member" },
 	};
 	const char *data = getenv("TWOFOLD_TEST_DATA");
 	for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
@@ -219,6 +220,37 @@ static void identify_names_other_filesystems(void **state)
 		if (strcmp(info.type, list[i].type) != 0)
 			fail_msg("%s: \"%s\"", list[i].file, info.type);
 	}
+}
+
+/* Windows puts NTFS's table of files 3 GiB into the partition. */
+static void identify_follows_ntfs_to_its_table(void **state)
+{
+	(void)state;
+	const char *data = getenv("TWOFOLD_TEST_DATA");
+	char image[300];
+	struct error err = { 0 };
+	struct fs_info info;
+	CLEAN_BLOCK struct block *b = NULL;
+	snprintf(image, sizeof image, "%s/image", work);
+	if (!data || run("xz -dc %s/util-linux-images/ntfs.img.xz >%s 2>/dev/null", data, image) != 0) {
+		printf("skipped: no images of util-linux in TWOFOLD_TEST_DATA\n");
+		skip();
+	}
+	assert_int_equal(block_open_file(&b, image, true, &err), 0);
+	uint8_t boot[512], table[4096];
+	assert_int_equal(block_read(b, 0, boot, sizeof boot, &err), 0);
+	uint64_t cluster = (uint64_t)get_le16(boot + 0x0b) * boot[0x0d];
+	assert_int_equal(block_read(b, get_le64(boot + 0x30) * cluster, table, sizeof table, &err), 0);
+	block_free(TAKE(b));
+	assert_int_equal(run("truncate -s 5G %s", image), 0);
+	assert_int_equal(block_open_file(&b, image, true, &err), 0);
+	uint64_t far = ((uint64_t)3 << 30) / cluster;
+	put_le64(boot + 0x28, b->size / 512 - 1);
+	put_le64(boot + 0x30, far);
+	assert_int_equal(block_write(b, 0, boot, sizeof boot, &err), 0);
+	assert_int_equal(block_write(b, far * cluster, table, sizeof table, &err), 0);
+	assert_int_equal(fs_identify(b, &info, &err), 0);
+	assert_string_equal(info.type, "ntfs");
 }
 
 static int make_work(void **state)
@@ -240,6 +272,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(images_of_e2fsprogs),
 		cmocka_unit_test(identify_names_other_filesystems),
+		cmocka_unit_test(identify_follows_ntfs_to_its_table),
 	};
 	return cmocka_run_group_tests_name("ext-images", tests, make_work, remove_work);
 }

@@ -95,7 +95,7 @@ static const char *const life =
 	" for i in $(seq 0 40 400); do head -c $i /dev/urandom >many/size-$i; done;"
 	" for i in $(seq 400); do echo $i >many/a-longer-name-for-big-directories-$i; done; rm many/*7;"
 	" head -c 50 /dev/urandom >grown; head -c 90 /dev/urandom >>grown; head -c 5000 /dev/urandom >>grown;"
-	" fallocate -l 400K reserved; echo begin | dd of=reserved conv=notrunc status=none; fallocate -n -l 600K a/behind;"
+	" fallocate -l 400K reserved; echo begin | dd of=reserved conv=notrunc status=none; echo b >a/behind; fallocate -n -l 600K a/behind;"
 	" head -c 400000 /dev/urandom >a/punched; fallocate -p -o 40960 -l 81920 a/punched; truncate -s 9M a/tail; echo x >>a/tail; truncate -s 12M a/tail;"
 	" ln -s short a/short; ln -s $(printf 'x%%.0s' $(seq 59)) a/l59; ln -s $(printf 'x%%.0s' $(seq 60)) a/l60; ln -s $(printf 'x%%.0s' $(seq 130)) a/l130;"
 	" ln -s $(printf 'x%%.0s' $(seq 900)) a/l900; mkfifo a/fifo; mknod a/null c 1 3; mknod a/big b 259 70000; chown 100000:200000 a/fifo;"

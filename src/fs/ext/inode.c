@@ -95,6 +95,13 @@ static int scan_piece(struct ext *e, uint32_t number, uint64_t at, uint8_t *buff
 	return 0;
 }
 
+static void prefetch_table(struct ext *e, uint64_t at, uint64_t bytes)
+{
+	uint64_t left = e->base.block->size - at;
+	if (bytes)
+		block_prefetch(e->base.block, at, bytes < left ? bytes : left);
+}
+
 int ext_scan(struct ext *e, ext_scan_fn fn, void *cookie, struct error *err)
 {
 	CLEAN_FREE uint8_t *buffer = malloc(SCAN_BUFFER);
@@ -110,8 +117,9 @@ int ext_scan(struct ext *e, ext_scan_fn fn, void *cookie, struct error *err)
 		if (bytes > budget)
 			return error_set(err, ERR_CORRUPT, "the inode tables of several groups overlap");
 		budget -= bytes;
-		if (g + 1 < e->groups)
-			block_prefetch(e->base.block, at, bytes);
+		uint64_t next = 0;
+		if (g + 1 < e->groups && table_start(e, g + 1, &next) && next < e->base.block->size)
+			prefetch_table(e, next, (uint64_t)ext_group_inodes(e, g + 1) * e->inode_size);
 		uint32_t number = g * e->inodes_per_group + 1;
 		while (inodes) {
 			size_t n = SCAN_BUFFER / e->inode_size;
