@@ -58,9 +58,9 @@ prepare_lib() {
 
 prepare_image() {
 	local bytes
-	# 8 GiB for the whole data; a quarter of a GiB at the least.
+	# 8 GiB for the whole data; at the least 1 GiB, below which mkfs.ext4 takes other defaults.
 	bytes=$((8 * 1024 * 1024 * 1024 * scale / 100))
-	[ "$bytes" -ge $((256 << 20)) ] || bytes=$((256 << 20))
+	[ "$bytes" -ge $((1 << 30)) ] || bytes=$((1 << 30))
 	say "making the image"
 	rm -f "$image"
 	truncate -s "$bytes" "$image.new"
