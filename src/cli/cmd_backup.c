@@ -14,14 +14,14 @@ struct backup_args {
 };
 
 static const struct option_spec backup_options[] = {
-	OPTION_LIST(struct backup_args, exclude, "exclude", 'e', "GLOB", "leave out what matches, as in .gitignore (may be repeated)"),
+	OPTION_LIST(struct backup_args, exclude, "exclude", 'e', "GLOB", "leave out what matches, as in .gitignore"),
 	OPTION_LIST(struct backup_args, exclude_from, "exclude-from", 0, "FILE", "read such patterns from FILE, one a line"),
 	OPTION_FLAG(struct backup_args, caches, "exclude-caches", 0, "leave out the content of folders marked by a CACHEDIR.TAG"),
 	OPTION_LIST(struct backup_args, if_present, "exclude-if-present", 0, "NAME", "leave out the content of folders that hold an entry NAME"),
 	OPTION_TEXT(struct backup_args, larger_than, "exclude-larger-than", 0, "SIZE", "leave out files over SIZE (100K, 2G)"),
 	OPTION_FLAG(struct backup_args, one_file_system, "one-file-system", 'x', "do not enter other filesystems mounted below PATH"),
 	OPTION_FLAG(struct backup_args, read_all, "read-all", 'f', "read every file, also those whose time stamps say that they are unchanged"),
-	OPTION_LIST(struct backup_args, tags, "tag", 't', "TAG", "mark the snapshot with TAG (may be repeated)"),
+	OPTION_LIST(struct backup_args, tags, "tag", 't', "TAG", "mark the snapshot with TAG"),
 	OPTION_TEXT(struct backup_args, host, "host", 0, "NAME", "name of the host to record instead of this one's"),
 	OPTION_NUMBER(struct backup_args, level, "level", 0, "N", "zstd compression level", 3, 1, 19),
 	OPTION_END,

@@ -19,7 +19,7 @@ static const char *const types[] = { "any", "f", "d", "l", "p", "s", "b", "c", N
 static const uint32_t type_modes[] = { 0, S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFBLK, S_IFCHR };
 
 static const struct option_spec find_options[] = {
-	OPTION_LIST(struct find_args, snapshots, "snapshot", 's', "ID", "search only this snapshot (may be repeated)"),
+	OPTION_LIST(struct find_args, snapshots, "snapshot", 's', "ID", "search only this snapshot"),
 	OPTION_FLAG(struct find_args, ignore_case, "ignore-case", 'i', "capital and small letters are the same"),
 	OPTION_CHOICE(struct find_args, type, "type", 't', "TYPE", "only: f file, d folder, l symlink, p fifo, s socket, b or c device", types),
 	OPTION_FLAG(struct find_args, details, "long", 'l', "show mode, links, owner, group, size and time"),

@@ -15,7 +15,7 @@ struct image_args {
 static const struct option_spec image_cli_options[] = {
 	OPTION_FLAG(struct image_args, allow_mounted, "allow-mounted", 0, "take the image although the source is mounted for writing"),
 	OPTION_FLAG(struct image_args, raw, "raw", 0, "look into no filesystem: store every byte that is not zero"),
-	OPTION_LIST(struct image_args, tags, "tag", 't', "TAG", "mark the snapshot with TAG (may be repeated)"),
+	OPTION_LIST(struct image_args, tags, "tag", 't', "TAG", "mark the snapshot with TAG"),
 	OPTION_TEXT(struct image_args, host, "host", 0, "NAME", "name of the host to record instead of this one's"),
 	OPTION_NUMBER(struct image_args, level, "level", 0, "N", "zstd compression level", 3, 1, 19),
 	OPTION_END,

@@ -22,8 +22,8 @@ static const char *const overwrite_choices[] = { "if-changed", "always", "if-new
 static const struct option_spec restore_cli_options[] = {
 	OPTION_TEXT(struct restore_args, target, "target", 't', "DIR", "where to; made where it is missing (needed)"),
 	OPTION_CHOICE(struct restore_args, overwrite, "overwrite", 0, "WHEN", "what happens to files that are there already", overwrite_choices),
-	OPTION_LIST(struct restore_args, include, "include", 'i', "GLOB", "only what matches, as in .gitignore, and all below it (may be repeated)"),
-	OPTION_LIST(struct restore_args, exclude, "exclude", 'e', "GLOB", "leave out what matches, as in .gitignore (may be repeated)"),
+	OPTION_LIST(struct restore_args, include, "include", 'i', "GLOB", "only what matches, as in .gitignore, and all below it"),
+	OPTION_LIST(struct restore_args, exclude, "exclude", 'e', "GLOB", "leave out what matches, as in .gitignore"),
 	OPTION_FLAG(struct restore_args, numeric_ids, "numeric-ids", 0, "give owners and groups by number, not by name"),
 	OPTION_FLAG(struct restore_args, verify, "verify", 0, "read every restored file back and compare it"),
 	OPTION_FLAG(struct restore_args, dry_run, "dry-run", 'n', "only say what would be done (-v names every entry)"),

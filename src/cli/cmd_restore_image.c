@@ -15,7 +15,7 @@ struct restore_image_args {
 
 static const struct option_spec restore_image_options[] = {
 	OPTION_TEXT(struct restore_image_args, target, "target", 't', "DEVICE|FILE", "what to write; a file is made where it is missing (needed)"),
-	OPTION_NUMBER(struct restore_image_args, partition, "partition", 'p', "N", "only partition N, which then begins at the start of the target", 0, 1, 4096),
+	OPTION_NUMBER(struct restore_image_args, partition, "partition", 0, "N", "only partition N, which then begins at the start of the target", 0, 1, 4096),
 	OPTION_FLAG(struct restore_image_args, verify, "verify", 0, "read everything back and compare it"),
 	OPTION_FLAG(struct restore_image_args, yes, "yes", 'y', "do not ask before data is written over"),
 	OPTION_END,

@@ -15,9 +15,9 @@ struct snapshots_args {
 static const char *const kinds[] = { "all", "files", "image", NULL };
 
 static const struct option_spec snapshots_options[] = {
-	OPTION_LIST(struct snapshots_args, hosts, "host", 0, "NAME", "only those of this host (may be repeated)"),
-	OPTION_LIST(struct snapshots_args, paths, "path", 0, "PATH", "only those that hold PATH (may be repeated)"),
-	OPTION_LIST(struct snapshots_args, tags, "tag", 0, "TAG", "only those with this tag (may be repeated)"),
+	OPTION_LIST(struct snapshots_args, hosts, "host", 0, "NAME", "only those of this host"),
+	OPTION_LIST(struct snapshots_args, paths, "path", 0, "PATH", "only those that hold PATH"),
+	OPTION_LIST(struct snapshots_args, tags, "tag", 0, "TAG", "only those with this tag"),
 	OPTION_CHOICE(struct snapshots_args, kind, "kind", 0, "KIND", "only those of this kind: files or image", kinds),
 	OPTION_NUMBER(struct snapshots_args, latest, "latest", 'n', "N", "only the newest N of them", 0, 0, 0),
 	OPTION_END,
