@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "base/buf.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 void buf_done(struct buf *b)
@@ -84,6 +86,18 @@ void buf_add_varint(struct buf *b, uint64_t v)
 void buf_add_svarint(struct buf *b, int64_t v)
 {
 	buf_add_varint(b, ((uint64_t)v << 1) ^ (uint64_t)(v >> 63));
+}
+
+void buf_list(struct buf *b, const char *fmt, ...)
+{
+	char text[512];
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof text, fmt, args);
+	va_end(args);
+	if (b->len)
+		buf_add(b, ", ", 2);
+	buf_add(b, text, strlen(text));
 }
 
 void buf_add_blob(struct buf *b, const void *data, size_t len)

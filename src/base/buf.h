@@ -42,6 +42,8 @@ void buf_add_le64(struct buf *b, uint64_t v);
 void buf_add_varint(struct buf *b, uint64_t v);
 /* Zigzag, then varint: small magnitudes of either sign stay short. */
 void buf_add_svarint(struct buf *b, int64_t v);
+/* Formatted text, without its terminating zero; after ", " where something stands there already: for lists in messages. At most 511 bytes. */
+void buf_list(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* varint length, then the bytes. */
 void buf_add_blob(struct buf *b, const void *data, size_t len);
 static inline void buf_clear(struct buf *b)

@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,20 +17,6 @@ struct wanted {
 	dev_t numbers[NUMBERS_MAX];
 	size_t count;
 };
-
-static void say(struct buf *ret, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void say(struct buf *ret, const char *fmt, ...)
-{
-	char text[512];
-	va_list args;
-	va_start(args, fmt);
-	vsnprintf(text, sizeof text, fmt, args);
-	va_end(args);
-	if (ret->len)
-		buf_add(ret, ", ", 2);
-	buf_add(ret, text, strlen(text));
-}
 
 /* One line of a small file; false when it cannot be read. */
 static bool read_line(const char *path, char *ret, size_t size)
@@ -79,7 +64,7 @@ static void say_holders(struct buf *ret, const char *folder)
 	CLEAN_DIR DIR *d = opendir(path);
 	for (struct dirent *e; d && (e = readdir(d));)
 		if (e->d_name[0] != '.')
-			say(ret, "used by %s", e->d_name);
+			buf_list(ret, "used by %s", e->d_name);
 }
 
 static void find_partitions(struct wanted *w, struct buf *ret)
@@ -117,7 +102,7 @@ static void find_loops(struct wanted *w, enum occupied_how how, struct buf *ret)
 		if (read_line(path, line, sizeof line) && sscanf(line, "%u:%u", &a, &b) == 2)
 			add_number(w, makedev(a, b));
 		if (how == OCCUPIED_AT_ALL)
-			say(ret, "attached to /dev/%s", e->d_name);
+			buf_list(ret, "attached to /dev/%s", e->d_name);
 	}
 }
 
@@ -140,7 +125,7 @@ static void say_mounts(const struct wanted *w, enum occupied_how how, struct buf
 			continue;
 		/* btrfs and others have device numbers of their own: the source tells. */
 		if (is_wanted(w, makedev(a, b)) || is_wanted_path(w, source))
-			say(ret, "mounted at %s", where);
+			buf_list(ret, "mounted at %s", where);
 	}
 	free(line);
 	if (f)
@@ -153,7 +138,7 @@ static void say_swaps(const struct wanted *w, struct buf *ret)
 	char line[1024], name[1024];
 	while (f && fgets(line, sizeof line, f))
 		if (sscanf(line, "%1023s", name) == 1 && is_wanted_path(w, name))
-			say(ret, "in use as swap");
+			buf_list(ret, "in use as swap");
 	if (f)
 		fclose(f);
 }

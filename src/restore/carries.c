@@ -1,26 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "restore/carries.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "fs/fs.h"
 #include "part/part.h"
-
-static void say(struct buf *ret, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void say(struct buf *ret, const char *fmt, ...)
-{
-	char text[512];
-	va_list args;
-	va_start(args, fmt);
-	vsnprintf(text, sizeof text, fmt, args);
-	va_end(args);
-	if (ret->len)
-		buf_add(ret, ", ", 2);
-	buf_add(ret, text, strlen(text));
-}
 
 /* Labels come from a disk: what a terminal must not get becomes '?'. */
 static void clean_text(char *text)
@@ -46,7 +31,7 @@ static void name_filesystem(struct block *b, char *ret, size_t size)
 
 static void describe_table(struct block *b, const struct part_table *t, struct buf *ret)
 {
-	say(ret, "a partition table (%s) with %zu partition%s", part_table_name(t->kind), t->count, t->count == 1 ? "" : "s");
+	buf_list(ret, "a partition table (%s) with %zu partition%s", part_table_name(t->kind), t->count, t->count == 1 ? "" : "s");
 	for (size_t i = 0; i < t->count; i++) {
 		CLEAN_BLOCK struct block *slice = NULL;
 		char name[128];
@@ -54,7 +39,7 @@ static void describe_table(struct block *b, const struct part_table *t, struct b
 			continue;
 		name_filesystem(slice, name, sizeof name);
 		if (name[0])
-			say(ret, "p%u %s", t->parts[i].number, name);
+			buf_list(ret, "p%u %s", t->parts[i].number, name);
 	}
 }
 
@@ -69,7 +54,7 @@ int carries_describe(struct block *b, struct buf *ret, struct error *err)
 	} else {
 		name_filesystem(b, name, sizeof name);
 		if (name[0])
-			say(ret, "a filesystem: %s", name);
+			buf_list(ret, "a filesystem: %s", name);
 	}
 	part_table_done(&t);
 	return buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "look at %s: out of memory", b->label);
