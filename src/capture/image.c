@@ -118,6 +118,7 @@ static void tell_raw(struct image *image, const struct volume *v)
 
 static int plan_all(struct layout *l, struct image *image, struct error *err)
 {
+	progress_counting(image->options->progress, true);
 	for (size_t i = 0; i < l->count; i++) {
 		if (volume_plan(&l->volumes[i], err) < 0)
 			return -1;

@@ -757,7 +757,10 @@ static int scan_folder(const struct task_context *ctx, void *arg, struct error *
 		done = error_set(err, ERR_CANCELLED, "stopped; what was stored so far is used by the next backup");
 	else if (!ctx->cancelled && !pool_cancelled(ctx->pool))
 		done = scan_opened(&scan, err);
+	atomic_fetch_add(&f->walk->scans, scan.folders.len / sizeof(struct folder *));
 	submit_scan(&scan, ctx); /* also after a failure: each task ends what it stands for */
+	if (atomic_fetch_sub(&f->walk->scans, 1) == 1)
+		progress_counting(f->walk->options->progress, false);
 	if (release(f, ctx, done < 0 ? NULL : err) < 0)
 		return -1;
 	return done;
@@ -779,6 +782,8 @@ int walk_run(struct walk *w, struct error *err)
 		free(root);
 		return error_set(err, ERR_NOMEM, "start the backup: out of memory");
 	}
+	progress_counting(w->options->progress, true);
+	atomic_init(&w->scans, 1);
 	pool_submit(w->pool, POOL_SCAN, pool_slots(w->pool) - 1, scan_folder, root);
 	return pool_wait(w->pool, err);
 }

@@ -32,6 +32,7 @@ struct walk {
 	struct id prior_tree;    /* of the parent snapshot */
 	struct time_ns trusted_before; /* times from here on prove nothing */
 	uint8_t **scratch;       /* one a slot, STREAM_SCRATCH bytes, made when first used */
+	_Atomic uint64_t scans;  /* folders found and not scanned yet */
 	/* results */
 	struct id tree;
 	_Atomic uint64_t files, dirs, others, bytes, files_new, files_changed, files_unchanged, bytes_read, warnings;
