@@ -28,7 +28,8 @@ struct lane_slot {
 struct writer {
 	struct repo *repo;
 	struct id session;
-	bool session_stored, committed, failed;
+	bool session_stored, committed;
+	atomic_bool failed; /* a chunk that was claimed is not stored */
 	struct packer *packer;
 	struct lane_slot *slots;
 	unsigned slot_count;
