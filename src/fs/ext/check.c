@@ -79,7 +79,7 @@ static int add_run(struct check *c, uint64_t block, uint64_t count)
 		last->count += (uint32_t)count;
 		return 0;
 	}
-	if (c->run_count == c->run_room) {
+	if (!c->runs || c->run_count == c->run_room) {
 		size_t room = c->run_room ? c->run_room * 2 : 64;
 		struct dir_run *grown = realloc(c->runs, room * sizeof *grown);
 		if (!grown) {

@@ -156,7 +156,7 @@ static int open_lib(struct ext *e, struct error *err)
 	ext_io_name(&e->io, name);
 	errcode_t rc = ext2fs_open2(name, NULL,
 	                            EXT2_FLAG_64BITS | EXT2_FLAG_FORCE | EXT2_FLAG_SKIP_MMP | EXT2_FLAG_IGNORE_CSUM_ERRORS, 0,
-	                            0, ext_io_manager, &e->lib);
+	                            0, &ext_io_manager, &e->lib);
 	if (!rc)
 		return 0;
 	e->lib = NULL;

@@ -33,7 +33,7 @@ struct ext_io {
 	struct cache *cache;
 	struct error err;         /* of the latest read that failed */
 };
-extern io_manager const ext_io_manager;
+extern struct struct_io_manager ext_io_manager;
 #define EXT_IO_NAME_SIZE 32
 void ext_io_name(struct ext_io *io, char ret[EXT_IO_NAME_SIZE]);
 

@@ -212,18 +212,18 @@ static void orphans_are_told(void **state)
 
 static bool encrypt_dir(const char *path)
 {
-	struct {
-		struct fscrypt_add_key_arg arg;
-		uint8_t key[64];
-	} add = { .arg = { .key_spec.type = FSCRYPT_KEY_SPEC_TYPE_IDENTIFIER, .raw_size = 64 } };
-	memset(add.key, 7, sizeof add.key);
+	CLEAN_FREE struct fscrypt_add_key_arg *add = calloc(1, sizeof *add + 64);
+	assert_non_null(add);
+	add->key_spec.type = FSCRYPT_KEY_SPEC_TYPE_IDENTIFIER;
+	add->raw_size = 64;
+	memset(add->raw, 7, 64);
 	CLEAN_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || ioctl(fd, FS_IOC_ADD_ENCRYPTION_KEY, &add) != 0)
+	if (fd < 0 || ioctl(fd, FS_IOC_ADD_ENCRYPTION_KEY, add) != 0)
 		return false;
 	struct fscrypt_policy_v2 policy = { .version = FSCRYPT_POLICY_V2,
 		                            .contents_encryption_mode = FSCRYPT_MODE_AES_256_XTS,
 		                            .filenames_encryption_mode = FSCRYPT_MODE_AES_256_CTS };
-	memcpy(policy.master_key_identifier, add.arg.key_spec.u.identifier, sizeof policy.master_key_identifier);
+	memcpy(policy.master_key_identifier, add->key_spec.u.identifier, sizeof policy.master_key_identifier);
 	return ioctl(fd, FS_IOC_SET_ENCRYPTION_POLICY, &policy) == 0;
 }
 

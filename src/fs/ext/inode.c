@@ -152,7 +152,7 @@ static int add_extent(void *cookie, uint64_t logical, uint64_t physical, uint64_
 		last->length += x.length;
 		return 0;
 	}
-	if (l->count == l->room) {
+	if (!l->list || l->count == l->room) {
 		size_t room = l->room ? l->room * 2 : 4;
 		struct fs_extent *grown = realloc(l->list, room * sizeof *grown);
 		if (!grown)

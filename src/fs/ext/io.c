@@ -11,15 +11,15 @@ void ext_io_name(struct ext_io *io, char ret[EXT_IO_NAME_SIZE])
 
 static errcode_t io_open(const char *name, int flags, io_channel *ret)
 {
-	uintptr_t address = 0;
-	if (flags & IO_FLAG_RW || sscanf(name, "%" SCNxPTR, &address) != 1)
+	uintptr_t address = (uintptr_t)strtoumax(name, NULL, 16);
+	if (flags & IO_FLAG_RW || !address)
 		return EXT2_ET_BAD_DEVICE_NAME;
 	io_channel io = NULL;
 	errcode_t rc = ext2fs_get_memzero(sizeof *io, &io);
 	if (rc)
 		return rc;
 	io->magic = EXT2_ET_MAGIC_IO_CHANNEL;
-	io->manager = ext_io_manager;
+	io->manager = &ext_io_manager;
 	io->block_size = 1024;
 	io->refcount = 1;
 	io->private_data = (void *)address;
@@ -80,7 +80,7 @@ static errcode_t io_flush(io_channel io)
 	return 0;
 }
 
-static struct struct_io_manager manager = {
+struct struct_io_manager ext_io_manager = {
 	.magic = EXT2_ET_MAGIC_IO_MANAGER,
 	.name = "twofold",
 	.open = io_open,
@@ -92,4 +92,3 @@ static struct struct_io_manager manager = {
 	.write_blk64 = io_write_blk64,
 	.flush = io_flush,
 };
-io_manager const ext_io_manager = &manager;

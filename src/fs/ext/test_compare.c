@@ -19,6 +19,7 @@ int run(const char *fmt, ...)
 	char command[4096];
 	va_list ap;
 	va_start(ap, fmt);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): clang 14 does not see va_start here */
 	vsnprintf(command, sizeof command, fmt, ap);
 	va_end(ap);
 	int rc = system(command);
@@ -286,18 +287,20 @@ uint64_t compare_used(struct compare *c, const char *image)
 	FILE *f = popen(line, "r");
 	bool in_groups = false;
 	while (f && fgets(line, sizeof line, f)) {
-		if (sscanf(line, "Block size: %u", &size) == 1) {
+		if (strncmp(line, "Block size:", 11) == 0) {
+			size = (uint32_t)strtoul(line + 11, NULL, 10);
 			load_used(c, &m, size);
 			free_blocks = calloc(m.blocks + 1, 1);
 		}
-		sscanf(line, "Cluster size: %u", &cluster);
+		if (strncmp(line, "Cluster size:", 13) == 0)
+			cluster = (uint32_t)strtoul(line + 13, NULL, 10);
 		in_groups = in_groups || strncmp(line, "Group ", 6) == 0;
 		char *list = in_groups ? strstr(line, "  Free blocks: ") : NULL;
 		for (list = list ? list + 15 : NULL; list && *list >= '0' && *list <= '9';) {
 			unsigned long long from = strtoull(list, &list, 10), to = from;
 			if (*list == '-')
 				to = strtoull(list + 1, &list, 10);
-			if (cluster) /* it names the first block of the last cluster */
+			if (cluster && size) /* it names the first block of the last cluster */
 				to = to / (cluster / size) * (cluster / size) + cluster / size - 1;
 			for (; from <= to && from < m.blocks; from++)
 				free_blocks[from] = 1;
