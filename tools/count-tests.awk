@@ -42,7 +42,7 @@ function flush_program(    i, bad, name) {
 }
 
 /^=+ [0-9]+\/[0-9]+ =+$/ { flush_program(); next }
-/^test: / && program == "" { program = $2; next }
+/^test: / && program == "" { program = $NF; next }
 /^result: / && result_for != program { sub(/^result: +/, ""); result = $0; result_for = program; next }
 /^Summary of Failures:|^Ok: +[0-9]+$/ { flush_program(); exit_now = 1 }
 exit_now { next }

@@ -93,6 +93,15 @@ void location_done(struct location *l)
 	*l = (struct location){ NULL, false };
 }
 
+int location_check_empty(const char *text, struct error *err)
+{
+	CLEAN_DIR DIR *dir = opendir(text);
+	for (struct dirent *e; dir && (e = readdir(dir));)
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && strcmp(e->d_name, "lost+found") != 0)
+			return error_set(err, ERR_EXISTS, "make repository: the folder %s is not empty; name a new one, such as %s/twofold", text, text);
+	return 0;
+}
+
 int location_make_folders(const char *path, struct error *err)
 {
 	CLEAN_FREE char *copy = strdup(path);

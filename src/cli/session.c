@@ -4,6 +4,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cli/location.h"
@@ -52,6 +53,8 @@ static int make(struct cli *cli, const struct location *location, struct error *
 		return -1;
 	if (exists)
 		return error_set(err, ERR_EXISTS, "make repository: there is one already in %s", location->text);
+	if (location_check_empty(location->text, err) < 0)
+		return -1;
 	if (secret_for_creating(&secret, cli, location, err) < 0)
 		return -1;
 	cli_label(label, sizeof label);
@@ -61,10 +64,9 @@ static int make(struct cli *cli, const struct location *location, struct error *
 		return -1;
 	id_to_hex(&repo->header.repository, hex);
 	cli_say(cli, "made repository %.16s in %s\n", hex, location->text);
-	if (cli->common.json) {
-		json_t *object = json_pack("{ss, ss, ss}", "type", "repository", "id", hex, "location", location->text);
-		cli_json(cli, object);
-	}
+	json_t *object = json_pack("{ss, ss}", "type", "repository", "id", hex);
+	cli_json_bytes(object, "location", location->text, strlen(location->text));
+	cli_json(cli, object);
 	return 0;
 }
 
