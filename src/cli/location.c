@@ -95,10 +95,15 @@ void location_done(struct location *l)
 
 int location_check_empty(const char *text, struct error *err)
 {
+	static const char *const fine[] = { ".", "..", "lost+found", "tmp", "keys", "packs", "index", "snapshots", "sessions", "tombstones" };
 	CLEAN_DIR DIR *dir = opendir(text);
-	for (struct dirent *e; dir && (e = readdir(dir));)
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && strcmp(e->d_name, "lost+found") != 0)
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		size_t i = 0;
+		while (i < sizeof fine / sizeof *fine && strcmp(e->d_name, fine[i]) != 0)
+			i++;
+		if (i == sizeof fine / sizeof *fine)
 			return error_set(err, ERR_EXISTS, "make repository: the folder %s is not empty; name a new one, such as %s/twofold", text, text);
+	}
 	return 0;
 }
 

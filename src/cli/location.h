@@ -21,8 +21,8 @@ int location_data(char **ret, const char *name, struct error *err);
 /* The same under ${XDG_CONFIG_HOME:-~/.config} and ${XDG_CACHE_HOME:-~/.cache}. */
 int location_config(char **ret, const char *name, struct error *err);
 int location_cache(char **ret, const char *name, struct error *err);
-/* A repository must not be made among other files, where it was hardly meant to be: ERR_EXISTS when text is a folder that holds anything (but lost+found,
- * which every new ext filesystem has). What is no folder here, and what cannot be listed, is left to the store. */
+/* A repository must not be made among other files, where it was hardly meant to be: ERR_EXISTS when text is a folder that holds anything but lost+found
+ * (every new ext filesystem has it) and what an interrupted init left (the repository layer knows whether that is more). What is no folder here, and what cannot be listed, is left to the store. */
 int location_check_empty(const char *text, struct error *err);
 /* Creates path and the folders above it that are missing, mode 0700. */
 int location_make_folders(const char *path, struct error *err);
