@@ -86,7 +86,8 @@ int batch_end_file(struct restore *r, struct error *err)
 	r->planning = NULL;
 	if (f->skipped || (f->parts == 0 && !f->spans))
 		return 0;
-	f->small = f->parts == 1 && !f->spans;
+	if (!f->spans) /* otherwise the workers are at it already */
+		f->small = f->parts == 1;
 	return file_done_part(r, main_slot(r), f, err);
 }
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,13 +12,28 @@
 #include "restore/work.h"
 
 #define THREADS_MAX 64u
+#define PATH_SHOWN 400u /* bytes of a path in a message */
 
 /* --- telling --------------------------------------------------------------------------------------- */
+
+/* In front of err. Of a path that would fill the whole text its end is kept: the reason must stay readable. */
+static void add_path(const struct restore *r, struct error *err, const struct folder *folder, const char *name)
+{
+	const char *above = *folder->path || *name ? folder->path : r->options->target;
+	size_t above_len = strlen(above), name_len = strlen(name);
+	const char *slash = *folder->path && *name ? "/" : "";
+	if (above_len + name_len <= PATH_SHOWN)
+		error_add(err, "%s%s%s", above, slash, name);
+	else if (name_len < PATH_SHOWN)
+		error_add(err, "...%s%s%s", above + above_len - (PATH_SHOWN - name_len), slash, name);
+	else
+		error_add(err, "...%s", name + name_len - PATH_SHOWN);
+}
 
 void warn_entry(struct restore *r, const struct folder *folder, const char *name, const struct error *why)
 {
 	struct error what = *why;
-	error_add(&what, "%s%s%s", *folder->path || *name ? folder->path : r->options->target, *folder->path && *name ? "/" : "", name);
+	add_path(r, &what, folder, name);
 	warn(r->options->warner, &what);
 }
 
@@ -31,7 +47,7 @@ int survive(struct restore *r, const struct folder *folder, const char *name, co
 	}
 	if (err) {
 		*err = *why;
-		error_add(err, "restore %s%s%s", folder->path, *folder->path && *name ? "/" : "", name);
+		add_path(r, err, folder, name);
 	}
 	return -1;
 }
@@ -236,6 +252,10 @@ static int take_entry(struct restore *r, struct entry *e, struct error *err)
 		return ready ? -1 : 0;
 	if (r->counting)
 		progress_add_total(r->options->progress, S_ISREG(a->mode), S_ISREG(a->mode) ? a->size : 0);
+	if (e->node->name_len > NAME_MAX) {
+		error_set(&why, ERR_UNSUPPORTED, "its name has %zu bytes, more than a name can have here", e->node->name_len);
+		return failed(r, e->node->name, &why, err);
+	}
 	if (find_group(r, e, &linked, err) < 0 || linked)
 		return linked ? 0 : -1;
 	if (existing_decide(r, r->at, e->node->name, a, &e->action, &e->st, &why) < 0) {
@@ -318,7 +338,8 @@ static int broken(void *cookie, const char *path, size_t len, const struct error
 {
 	struct restore *r = cookie;
 	struct error what = *why;
-	error_add(&what, "%.*s%s%.*s: not all of its entries can be restored", (int)r->prefix_len, (const char *)r->path.data, len ? "/" : "", (int)len, path);
+	error_add(&what, "folder %.*s%s%.*s of the snapshot: not all of its entries can be restored", (int)r->prefix_len, (const char *)r->path.data,
+	          len || r->prefix_len == 0 ? "/" : "", (int)len, path);
 	warn(r->options->warner, &what);
 	count(&r->counts.failed, 1);
 	return 0;

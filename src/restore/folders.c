@@ -2,6 +2,7 @@
 /* The folders of the target: entered and left as the walk goes, made when something in them is, given their attributes when all in them is done. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,8 @@ static int make(struct restore *r, struct folder *f, struct error *err)
 	struct stat st;
 	bool go_on = true;
 	int above = -1;
+	if (strlen(name) > NAME_MAX)
+		return error_set(err, ERR_UNSUPPORTED, "its name has %zu bytes, more than a name can have here", strlen(name));
 	if (!r->options->dry_run || !f->above->made) {
 		if (open_folder(r, main_slot(r), f->above, &above, err) < 0)
 			return -1;
