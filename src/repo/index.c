@@ -22,6 +22,7 @@ struct loaded {
 	uint8_t *bytes;
 	size_t len;
 	bool mapped;        /* else malloc'ed */
+	int fd;             /* of the mapped file */
 	bool merged;        /* stands for several segments; id is not set */
 	uint32_t first_row; /* of its packs, across all segments */
 	uint64_t first_chunk; /* of its chunks, likewise */
@@ -138,10 +139,12 @@ static int add_loaded(struct index *x, struct loaded *segment, struct error *err
 
 static void unload(struct loaded *segment)
 {
-	if (segment->mapped)
+	if (segment->mapped) {
 		munmap(segment->bytes, segment->len);
-	else
+		close(segment->fd);
+	} else {
 		free(segment->bytes);
+	}
 }
 
 /* ret_found false: there is no such file, or it is empty. */
@@ -161,6 +164,7 @@ static int map_file(const char *path, struct loaded *ret, bool *ret_found, struc
 	ret->bytes = at;
 	ret->len = (size_t)st.st_size;
 	ret->mapped = true;
+	ret->fd = take_fd(&fd);
 	*ret_found = true;
 	return 0;
 }
@@ -433,8 +437,6 @@ void index_free(struct index *x)
 /* Gives mapped pages back before they add up; a page that is wanted again comes from the page cache. */
 static void bound_resident(struct index *x)
 {
-	if (x->mapped_bytes <= INDEX_RESIDENT)
-		return;
 	if (atomic_fetch_add_explicit(&x->touches, 1, memory_order_relaxed) < INDEX_RESIDENT / TOUCH_BYTES)
 		return;
 	atomic_store_explicit(&x->touches, 0, memory_order_relaxed);
@@ -443,17 +445,38 @@ static void bound_resident(struct index *x)
 			madvise(x->segments[i].bytes, x->segments[i].len, MADV_DONTNEED);
 }
 
+static bool read_mapped(void *cookie, uint64_t offset, void *to, size_t len)
+{
+	const struct loaded *segment = cookie;
+	return pread(segment->fd, to, len, (off_t)offset) == (ssize_t)len;
+}
+
+/* A large index is read where it is searched: a page fault brings in sixteen pages, which then must be given back, and costs ten times as much (docs/decisions/large-index.md). */
+static bool find_in(struct index *x, struct loaded *segment, const struct id *id, uint64_t *ret_row, struct segment_chunk *ret)
+{
+	bool found = false, large = x->mapped_bytes > INDEX_RESIDENT && segment->mapped;
+	if (large && segment_find_reading(&segment->view, read_mapped, segment, id, &found, ret_row, ret) == 0)
+		return found;
+	if (large)
+		bound_resident(x);
+	found = segment_find(&segment->view, id, ret_row);
+	if (found)
+		segment_chunk_at(&segment->view, *ret_row, ret);
+	return found;
+}
+
 /* false: no segment has it. The copy stays valid: segments are never unloaded before the index is. */
-static bool find_segment(struct index *x, const struct id *id, struct loaded *ret, uint64_t *ret_row)
+static bool find_segment(struct index *x, const struct id *id, struct loaded *ret, uint64_t *ret_row, struct segment_chunk *ret_chunk)
 {
 	bool found = false;
 	pthread_rwlock_rdlock(&x->loading);
 	for (size_t i = x->count; i-- > 0 && !found;) {
-		bound_resident(x);
-		found = segment_find(&x->segments[i].view, id, ret_row);
+		found = find_in(x, &x->segments[i], id, ret_row, ret_chunk);
 		if (found)
 			*ret = x->segments[i];
 	}
+	if (found && x->mapped_bytes > INDEX_RESIDENT)
+		bound_resident(x); /* its block and its pack are looked at next, in the mapping */
 	pthread_rwlock_unlock(&x->loading);
 	return found;
 }
@@ -462,13 +485,12 @@ int index_find(struct index *x, const struct id *id, bool *ret_found, struct pla
 {
 	uint64_t row;
 	struct loaded segment;
-	*ret_found = find_segment(x, id, &segment, &row);
-	if (!*ret_found)
-		return 0;
 	struct segment_chunk chunk;
 	struct segment_block block;
 	struct segment_pack pack;
-	segment_chunk_at(&segment.view, row, &chunk);
+	*ret_found = find_segment(x, id, &segment, &row, &chunk);
+	if (!*ret_found)
+		return 0;
 	if (segment_block_at(&segment.view, chunk.block, &block, err) < 0)
 		return error_add(err, "look up a chunk in the index");
 	segment_pack_at(&segment.view, block.pack, &pack);
@@ -493,7 +515,8 @@ int index_claim(struct index *x, const struct id *id)
 {
 	uint64_t row;
 	struct loaded segment;
-	if (find_segment(x, id, &segment, &row))
+	struct segment_chunk chunk;
+	if (find_segment(x, id, &segment, &row, &chunk))
 		return 0;
 	pthread_mutex_lock(&x->lock);
 	int added = claims_add(&x->claims, id);

@@ -2,9 +2,9 @@
 /*
  * Which chunk lies where: all index segments of the repository, plus what this process has claimed and not yet indexed.
  *
- * Segments are fetched once, kept decrypted in a local cache folder (mode 0600; chunk ids are keyed hashes and tell nothing), memory-mapped
- * and searched in place. The resident part is bounded: after INDEX_RESIDENT bytes may have been touched, the mappings' pages are given back (they stay in the page
- * cache). A damaged cache file cannot do harm: a chunk id matches by 32 bytes or not at all, and a wrong place fails to
+ * Segments are fetched once, kept decrypted in a local cache folder (mode 0600; chunk ids are keyed hashes and tell nothing), memory-mapped and searched in place.
+ * The resident part is bounded: where the mappings are larger than INDEX_RESIDENT, the chunk tables are read by pieces in place of being touched, and pages that are
+ * touched all the same are given back before they add up. A damaged cache file cannot do harm: a chunk id matches by 32 bytes or not at all, and a wrong place fails to
  * authenticate; twofold check fetches every segment anew. Many segments are merged into one file in the cache (index_merge.h).
  * Threads: index_find, index_claim and index_add from any; the others while no other runs.
  */

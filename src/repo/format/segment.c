@@ -213,13 +213,17 @@ int segment_block_at(const struct segment *s, uint32_t row, struct segment_block
 	return 0;
 }
 
-void segment_chunk_at(const struct segment *s, uint64_t row, struct segment_chunk *ret)
+static void get_chunk(const uint8_t *p, struct segment_chunk *ret)
 {
-	const uint8_t *p = s->chunks + row * SEGMENT_CHUNK_SIZE;
 	memcpy(ret->id.b, p, ID_SIZE);
 	ret->block = get_le32(p + 32);
 	ret->offset = get_le32(p + 36);
 	ret->length = get_le32(p + 40);
+}
+
+void segment_chunk_at(const struct segment *s, uint64_t row, struct segment_chunk *ret)
+{
+	get_chunk(s->chunks + row * SEGMENT_CHUNK_SIZE, ret);
 }
 
 static const uint8_t *row_id(const struct segment *s, uint64_t row)
@@ -283,4 +287,79 @@ bool segment_find(const struct segment *s, const struct id *id, uint64_t *ret_ro
 	if (at.found)
 		*ret_row = at.lo;
 	return at.found;
+}
+
+/* Rows of the chunk table that are read together: no more than a page, and more than the second guess is off by. */
+#define WINDOW_ROWS 92u
+#define GUESSES 4
+
+struct window {
+	uint64_t from; /* row */
+	size_t rows;
+	uint8_t bytes[WINDOW_ROWS * SEGMENT_CHUNK_SIZE];
+};
+
+/* Halves the window; false: not there. */
+static bool find_in_window(const struct window *w, const struct id *id, size_t *ret_row)
+{
+	size_t lo = 0, hi = w->rows;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		int c = memcmp(w->bytes + mid * SEGMENT_CHUNK_SIZE, id->b, ID_SIZE);
+		if (c == 0) {
+			*ret_row = mid;
+			return true;
+		}
+		if (c < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return false;
+}
+
+/* Narrows at to what lies beside the window on the id's side, and returns where in there it should be; both ends equal: the window is where it must be. */
+static uint64_t beside_window(const struct segment *s, const struct window *w, const struct id *id, struct search *at)
+{
+	const uint8_t *first = w->bytes, *last = w->bytes + (w->rows - 1) * SEGMENT_CHUNK_SIZE;
+	uint64_t prefix = get_be64(id->b);
+	if (memcmp(id->b, first, ID_SIZE) < 0) {
+		uint64_t off = rows_between(s, get_be64(first) - prefix);
+		at->hi = w->from;
+		return w->from - (off < w->from ? off : w->from);
+	}
+	if (memcmp(id->b, last, ID_SIZE) > 0) {
+		at->lo = w->from + w->rows;
+		return at->lo + rows_between(s, prefix - get_be64(last));
+	}
+	at->lo = at->hi = w->from;
+	return w->from;
+}
+
+int segment_find_reading(const struct segment *s, segment_read_fn read, void *cookie, const struct id *id, bool *ret_found, uint64_t *ret_row,
+                         struct segment_chunk *ret_chunk)
+{
+	const uint64_t table = SEGMENT_HEADER_SIZE + (uint64_t)s->pack_count * SEGMENT_PACK_SIZE + (uint64_t)s->block_count * SEGMENT_BLOCK_SIZE;
+	struct search at = { 0, s->chunk_count, false };
+	uint64_t guess = rows_between(s, get_be64(id->b));
+	struct window w;
+	*ret_found = false;
+	for (int i = 0; at.lo < at.hi; i++) {
+		/* Where guesses do not lead there, the ids are not uniform: halve. */
+		guess = i < GUESSES ? clamp(guess, &at) : at.lo + (at.hi - at.lo) / 2;
+		/* The first guess only tells where to look. */
+		uint64_t rows = i == 0 ? 1 : WINDOW_ROWS;
+		w.from = guess - at.lo < rows / 2 ? at.lo : guess - rows / 2;
+		w.rows = (size_t)(at.hi - w.from < rows ? at.hi - w.from : rows);
+		if (!read(cookie, table + w.from * SEGMENT_CHUNK_SIZE, w.bytes, w.rows * SEGMENT_CHUNK_SIZE))
+			return -1;
+		guess = beside_window(s, &w, id, &at);
+	}
+	size_t row;
+	if (s->chunk_count == 0 || !find_in_window(&w, id, &row))
+		return 0;
+	*ret_found = true;
+	*ret_row = w.from + row;
+	get_chunk(w.bytes + row * SEGMENT_CHUNK_SIZE, ret_chunk);
+	return 0;
 }

@@ -58,4 +58,11 @@ void segment_chunk_at(const struct segment *s, uint64_t row, struct segment_chun
 /* Interpolation search; false: not there. */
 bool segment_find(const struct segment *s, const struct id *id, uint64_t *ret_row);
 
+/* Reads len bytes of the segment from an offset on into to; false: not to be had. */
+typedef bool (*segment_read_fn)(void *cookie, uint64_t offset, void *to, size_t len);
+/* segment_find without touching the chunk table in memory: two pieces of about 4 KiB are read for uniform ids, O(log n) for any bytes.
+ * -1: read failed. Else 0, and *ret_found says whether ret_row and ret_chunk were set. */
+int segment_find_reading(const struct segment *s, segment_read_fn read, void *cookie, const struct id *id, bool *ret_found, uint64_t *ret_row,
+                         struct segment_chunk *ret_chunk);
+
 #endif

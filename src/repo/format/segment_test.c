@@ -19,8 +19,37 @@ static void encode(struct buf *b, const struct segment_chunk *chunks, size_t cou
 		fail_msg("%s", err.text);
 }
 
+static bool read_buf(void *cookie, uint64_t offset, void *to, size_t len)
+{
+	const struct buf *b = cookie;
+	assert_true(offset <= b->len && len <= b->len - offset);
+	memcpy(to, b->data + offset, len);
+	return true;
+}
+
+static bool read_nothing(void *cookie, uint64_t offset, void *to, size_t len)
+{
+	(void)cookie, (void)offset, (void)to, (void)len;
+	return false;
+}
+
+/* Reading finds what searching in place finds. */
+static bool reading_finds(struct buf *b, const struct segment *s, const struct id *id)
+{
+	uint64_t row = 0, read_row = 0;
+	struct segment_chunk c;
+	bool found = segment_find(s, id, &row), read_found = !found;
+	assert_int_equal(segment_find_reading(s, read_buf, b, id, &read_found, &read_row, &c), 0);
+	assert_int_equal(found, read_found);
+	if (found) {
+		assert_int_equal(row, read_row);
+		assert_true(id_equal(&c.id, id));
+	}
+	return found;
+}
+
 /* Every id is found in its row, and none that is not there. */
-static void check_all(const struct buf *b, const struct segment_chunk *chunks, size_t count)
+static void check_all(struct buf *b, const struct segment_chunk *chunks, size_t count)
 {
 	struct segment s;
 	assert_int_equal(segment_view(&s, b->data, b->len, NULL), 0);
@@ -34,12 +63,20 @@ static void check_all(const struct buf *b, const struct segment_chunk *chunks, s
 		assert_true(id_equal(&c.id, &chunks[i].id));
 		assert_int_equal(c.length, chunks[i].length);
 		assert_int_equal(c.offset, chunks[i].offset);
+		assert_true(reading_finds(b, &s, &c.id));
 		c.id.b[31] ^= 1;
 		assert_false(segment_find(&s, &c.id, &row));
+		assert_false(reading_finds(b, &s, &c.id));
 		c.id.b[31] ^= 1;
 		c.id.b[0] ^= 0x80;
 		assert_false(segment_find(&s, &c.id, &row));
+		assert_false(reading_finds(b, &s, &c.id));
 	}
+	bool found;
+	uint64_t none;
+	struct segment_chunk c;
+	if (count)
+		assert_int_equal(segment_find_reading(&s, read_nothing, NULL, &chunks[0].id, &found, &none, &c), -1);
 	for (uint64_t row = 1; row < count; row++)
 		assert_true(memcmp(s.chunks + (row - 1) * SEGMENT_CHUNK_SIZE, s.chunks + row * SEGMENT_CHUNK_SIZE, ID_SIZE) < 0);
 }

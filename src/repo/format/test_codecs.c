@@ -238,6 +238,25 @@ static void make_segment(uint64_t *r, struct buf *b)
 		abort();
 }
 
+static bool read_bytes(void *cookie, uint64_t offset, void *to, size_t len)
+{
+	const uint8_t *bytes = cookie;
+	memcpy(to, bytes + offset, len);
+	return true;
+}
+
+static void find_row(const struct segment *s, const struct id *id)
+{
+	uint64_t row;
+	bool found;
+	struct segment_chunk c;
+	void *bytes = (void *)(uintptr_t)(s->packs - SEGMENT_HEADER_SIZE);
+	if (segment_find(s, id, &row) && row >= s->chunk_count)
+		abort();
+	if (segment_find_reading(s, read_bytes, bytes, id, &found, &row, &c) < 0 || (found && row >= s->chunk_count))
+		abort();
+}
+
 /* What stands in a segment is found; whatever stands there, nothing runs on or crashes. */
 static void find_rows(const struct segment *s)
 {
@@ -246,13 +265,10 @@ static void find_rows(const struct segment *s)
 		struct segment_block block;
 		struct segment_pack pack;
 		struct error err;
-		uint64_t row;
 		segment_chunk_at(s, i, &c);
-		if (segment_find(s, &c.id, &row) && row >= s->chunk_count)
-			abort();
+		find_row(s, &c.id);
 		c.id.b[i % ID_SIZE] ^= (uint8_t)(1 + i);
-		if (segment_find(s, &c.id, &row) && row >= s->chunk_count)
-			abort();
+		find_row(s, &c.id);
 		if (segment_block_at(s, c.block, &block, &err) == 0)
 			segment_pack_at(s, block.pack, &pack);
 	}
