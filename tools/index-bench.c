@@ -87,6 +87,8 @@ static void put_blocks(FILE *f, uint32_t count)
 /* Exponentially distributed gaps make sorted uniform ids; how many there are in all of 2^64 comes out within a few thousand of chunks. */
 static uint64_t put_chunks(FILE *f, uint64_t chunks, uint32_t blocks, uint64_t *state)
 {
+	if (blocks == 0)
+		return 0;
 	const double gap = 0x1p64 / (double)chunks;
 	uint64_t prefix = 0, rows = 0;
 	for (;;) {
@@ -148,14 +150,15 @@ static int generate(const char *folder, uint64_t chunks, unsigned segments)
 static uint64_t status_bytes(const char *name)
 {
 	char line[200];
-	unsigned long long kib = 0;
+	uint64_t kib = 0;
+	size_t len = strlen(name);
 	FILE *f = fopen("/proc/self/status", "r");
 	while (f && fgets(line, sizeof line, f))
-		if (strncmp(line, name, strlen(name)) == 0 && sscanf(line + strlen(name), ": %llu", &kib) == 1)
-			break;
+		if (strncmp(line, name, len) == 0 && line[len] == ':')
+			kib = strtoull(line + len + 1, NULL, 10);
 	if (f)
 		fclose(f);
-	return (uint64_t)kib << 10;
+	return kib << 10;
 }
 
 /* Takes ids by reading the file, not the mapping: what is measured starts with nothing resident. */
