@@ -24,7 +24,7 @@ struct check {
 	struct ext *e;
 	struct bits claimed;   /* clusters of files */
 	struct bits xattrs;    /* those that hold xattrs, which several inodes may share */
-	struct bits live;      /* inodes in use */
+	struct bits live;      /* inodes in use; bit 0 is inode 1, as in the bitmaps */
 	struct dir_run *runs;  /* of all directories */
 	size_t run_count, run_room;
 	uint32_t number;       /* the inode at hand */
@@ -177,7 +177,7 @@ static int check_live(struct check *c, const uint8_t *inode)
 		ext_distrust(e, "inode %" PRIu32 " is a device, fifo or socket, but has content", c->number);
 		return -1;
 	}
-	if (set(c, &c->live, c->number, 1, &again) < 0)
+	if (set(c, &c->live, c->number - 1, 1, &again) < 0)
 		return -1;
 	c->dir = inode;
 	if (S_ISDIR(mode) && flags & EXT4_INLINE_DATA_FL && add_run(c, INLINE_RUN, 0) < 0)
@@ -212,7 +212,7 @@ static int check_inode(void *cookie, uint32_t number, const uint8_t *inode)
 static int check_entry(void *cookie, const struct fs_entry *entry)
 {
 	struct check *c = cookie;
-	if (bits_test(&c->live, entry->inode))
+	if (bits_test(&c->live, entry->inode - 1))
 		return 0;
 	ext_distrust(c->e, "directory %" PRIu32 " refers to inode %" PRIu64 ", which is not in use", c->number,
 	             entry->inode);
@@ -277,8 +277,10 @@ static void bitmaps_done(struct bitmaps *b)
 
 static uint32_t count_set(const uint8_t *map, uint32_t bits)
 {
-	uint32_t n = 0;
-	for (uint32_t i = 0; i < bits / 8; i++)
+	uint32_t n = 0, i = 0;
+	for (; i + 8 <= bits / 8; i += 8)
+		n += (uint32_t)__builtin_popcountll(get_le64(map + i));
+	for (; i < bits / 8; i++)
 		n += (uint32_t)__builtin_popcount(map[i]);
 	if (bits % 8)
 		n += (uint32_t)__builtin_popcount(map[bits / 8] & ((1u << (bits % 8)) - 1));
@@ -327,13 +329,16 @@ static void check_group_inodes(struct check *c, uint32_t g, struct bitmaps *b, u
 	}
 	if (!ok)
 		ext_distrust(e, "the checksum of the inode bitmap of group %" PRIu32 " is wrong", g);
-	for (uint32_t i = g ? 0 : EXT2_GOOD_OLD_FIRST_INO - 1; i < e->inodes_per_group; i++) {
-		uint32_t number = g * e->inodes_per_group + i + 1;
-		bool used = b->map[i / 8] >> (i % 8) & 1;
-		if (used == bits_test(&c->live, number))
+	bits_copy(&c->live, (uint64_t)g * e->inodes_per_group, e->inodes_per_group, b->claimed);
+	for (uint32_t i = 0; i < e->inodes_per_group / 8; i++) {
+		unsigned differs = b->map[i] ^ b->claimed[i];
+		if (g == 0 && i <= (EXT2_GOOD_OLD_FIRST_INO - 1) / 8) /* reserved ones count as used, live or not */
+			differs &= i ? 0xffu << (EXT2_GOOD_OLD_FIRST_INO - 1) % 8 : 0;
+		if (!(differs & 0xff))
 			continue;
-		ext_distrust(e, "inode %" PRIu32 " is %s, but its bitmap says the opposite", number,
-		             used ? "deleted" : "in use");
+		unsigned bit = (unsigned)__builtin_ctz(differs);
+		ext_distrust(e, "inode %" PRIu32 " is %s, but its bitmap says the opposite",
+		             g * e->inodes_per_group + i * 8 + bit + 1, b->map[i] >> bit & 1 ? "deleted" : "in use");
 		return;
 	}
 	uint32_t free_here = e->inodes_per_group - count_set(b->map, e->inodes_per_group);
@@ -367,7 +372,7 @@ static int check_bitmaps(struct check *c, struct error *err)
 int ext_check(struct ext *e, struct error *err)
 {
 	CLEAN(check_done) struct check c = { .e = e };
-	uint64_t inodes = (uint64_t)e->lib->super->s_inodes_count + 1;
+	uint64_t inodes = e->lib->super->s_inodes_count;
 	if (bits_init(&c.claimed, e->clusters) < 0 || bits_init(&c.xattrs, e->clusters) < 0 ||
 	    bits_init(&c.live, inodes) < 0)
 		return error_set(err, ERR_NOMEM, "out of memory");
