@@ -107,7 +107,7 @@ static const char *const life =
 	" setcap cap_net_raw+ep many/size-400; setfacl -m u:1234:rw,g:99:r,u:0:r a/behind; setfacl -m d:u:4321:rwx,d:m:r acl; echo y >acl/inherits;"
 	" chattr +d many/size-80; chattr +A many/size-160; chattr +S many/size-200; chattr +D acl; chattr +T acl; echo k >kept; chattr +a kept; echo i >fixed; chattr +i fixed;"
 	" touch -d '2037-12-31 23:59:59.999999999' many/size-240; touch -d '2106-02-07 12:34:56.123456789' many/size-280;"
-	" touch -d '2440-01-01 00:00:00.5' many/size-320; touch -d '1902-01-01 00:00:00.25' many/size-360; touch -d '1969-12-31 23:59:58.75' a/b; } 2>/dev/null; sync";
+	" touch -d '2440-01-01 00:00:00.5' many/size-320; touch -d '1902-01-01 00:00:00.25' many/size-360; touch -d '1969-12-31 23:59:58.75' a/b; } 2>/dev/null; sync -f .";
 
 struct variant {
 	const char *mkfs, *size;
@@ -141,7 +141,7 @@ static void read_as_kernel_does(const struct variant *v)
 		return;
 	run(life, work);
 	write_fragments("fragments", 1000, v->far);
-	assert_int_equal(run("sync"), 0);
+	assert_int_equal(run("sync -f %s", mnt), 0);
 	open_image(&c);
 	if (!c.fs->info.untrusted)
 		fail_msg("%s: trusted although it is mounted", v->mkfs);
@@ -201,7 +201,7 @@ static void orphans_are_told(void **state)
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_int_equal(pwrite(fd, "abc", 3, 100000), 3);
 	unlink(path);
-	assert_int_equal(run("sync; cp --sparse=always %s/image %s/copy", work, work), 0);
+	assert_int_equal(run("sync -f %s/mnt; cp --sparse=always %s/image %s/copy", work, work, work), 0);
 	close(fd);
 	assert_int_equal(run("umount %s/mnt; mv %s/copy %s/image && debugfs -w -R 'ssv state 1' %s/image 2>/dev/null", work, work,
 	                     work, work), 0);
