@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * imgcmp ORIGINAL RESTORED [OFFSET BLOCK_SIZE] <FREE: every byte is equal, except that a block which the filesystem calls free may read as zeros.
- * FREE: ranges of block numbers "A-B" or "A", one a line, as dumpe2fs prints them; the filesystem begins at OFFSET. Without OFFSET all must be equal.
+ * imgcmp ORIGINAL RESTORED <FREE: every byte is equal, except that a sector which a filesystem calls free may read as zeros.
+ * FREE: for each filesystem a line "fs OFFSET BLOCK_SIZE", then ranges of free block numbers "A-B" or "A", one a line, as dumpe2fs prints them.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,42 +46,49 @@ static bool is_zero(const uint8_t *p, size_t len)
 	return true;
 }
 
+#define SECTOR 512
+
+/* One byte for each sector: 1 where it may be dropped. */
+static uint8_t *read_free(size_t sectors)
+{
+	uint8_t *is_free = calloc(sectors, 1);
+	unsigned long long offset = 0, block = SECTOR, from, to;
+	char line[256];
+	while (is_free && fgets(line, sizeof line, stdin)) {
+		if (sscanf(line, "fs %llu %llu", &offset, &block) == 2)
+			continue;
+		int n = sscanf(line, "%llu-%llu", &from, &to);
+		uint64_t first = (offset + from * block) / SECTOR, end = (offset + ((n == 2 ? to : from) + 1) * block) / SECTOR;
+		for (uint64_t i = first; n >= 1 && i < end && i < sectors; i++)
+			is_free[i] = 1;
+	}
+	return is_free;
+}
+
 int main(int argc, char **argv)
 {
-	if (argc != 3 && argc != 5)
+	if (argc != 3)
 		return 2;
 	struct file a = map(argv[1]), b = map(argv[2]);
-	uint64_t offset = argc == 5 ? strtoull(argv[3], NULL, 10) : 0, block = argc == 5 ? strtoull(argv[4], NULL, 10) : 512;
 	if (a.size != b.size) {
 		printf("sizes differ: %zu and %zu\n", a.size, b.size);
 		return 1;
 	}
-	size_t blocks = a.size / block + 1;
-	uint8_t *is_free = calloc(blocks, 1);
-	unsigned long long from, to;
-	char line[256];
-	while (argc == 5 && fgets(line, sizeof line, stdin)) {
-		int n = sscanf(line, "%llu-%llu", &from, &to);
-		for (uint64_t i = from; n >= 1 && i <= (n == 2 ? to : from) && i < blocks; i++)
-			is_free[i] = 1;
-	}
+	size_t sectors = a.size / SECTOR + 1;
+	uint8_t *is_free = read_free(sectors);
 	unsigned bad = 0, dropped = 0;
-	for (uint64_t at = 0; at < a.size && bad < 10;) {
-		/* Before the filesystem in sectors, in it in blocks. */
-		uint64_t len = at < offset ? 512 : block;
-		if (at + len > a.size)
-			len = a.size - at;
-		if (memcmp(a.bytes + at, b.bytes + at, len) != 0) {
-			bool may = at >= offset && is_free[(at - offset) / block] && is_zero(b.bytes + at, len);
-			if (may)
-				dropped++;
-			else if (++bad <= 10)
-				printf("differs at byte %llu (block %lld)%s\n", (unsigned long long)at,
-				       at >= offset ? (long long)((at - offset) / block) : -1LL, is_zero(b.bytes + at, len) ? ", lost" : "");
+	for (size_t i = 0; is_free && i < sectors && i * SECTOR < a.size && bad < 10; i++) {
+		size_t at = i * SECTOR, len = a.size - at < SECTOR ? a.size - at : SECTOR;
+		if (memcmp(a.bytes + at, b.bytes + at, len) == 0)
+			continue;
+		if (is_free[i] && is_zero(b.bytes + at, len)) {
+			dropped++;
+			continue;
 		}
-		at += len;
+		bad++;
+		printf("differs at byte %zu%s\n", at, is_zero(b.bytes + at, len) ? ": lost" : "");
 	}
 	if (dropped)
-		printf("%u free blocks were not kept\n", dropped);
-	return bad != 0;
+		printf("%u free sectors were not kept\n", dropped);
+	return bad != 0 || !is_free;
 }

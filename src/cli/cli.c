@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,13 +141,16 @@ int cli_main(int argc, char **argv, const struct command *const *commands)
 	struct line line = { argc, argv };
 	int result = dispatch(&cli, &line, &err);
 	struct error output = { 0 };
-	if (output_finish(&output) < 0 && (result == 0 || err.kind == ERR_CANCELLED)) {
+	bool lost = output_finish(&output) < 0;
+	/* A reader that had enough (| head) needs no message. */
+	bool quiet = lost && (output.sys == EPIPE || err.sys == EPIPE);
+	if (lost && (result == 0 || err.kind == ERR_CANCELLED)) {
 		/* The reason that the work was cancelled, or that its result did not arrive. */
 		result = -1;
 		err = output;
 	}
 	int code = exit_code(&cli, result, &err);
-	if (result < 0)
+	if (result < 0 && !quiet)
 		output_error(&cli, &err, code);
 	fflush(NULL);
 	return code;

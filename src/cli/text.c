@@ -274,6 +274,8 @@ int table_print(struct cli *cli, const struct table *t, struct error *err)
 		if (i >= t->column_count)
 			cell += strlen(cell) + 1;
 		if (last) {
+			while (line.len && line.data[line.len - 1] == ' ')
+				line.len--;
 			buf_add_u8(&line, 0);
 			if (!buf_ok(&line))
 				return error_set(err, ERR_NOMEM, "out of memory");
