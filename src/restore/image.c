@@ -278,19 +278,23 @@ static int take_range(struct job *j, uint64_t position, struct map_range *r, str
 		j->part_length = r->chunk_length;
 		return 0;
 	}
-	if (j->part_length) {
+	if (j->part_length && r->kind != MAP_UNREADABLE) {
 		uint64_t rest = -position % PAGE;
 		uint64_t pad = rest < r->length ? rest : r->length;
 		j->part.owner = (uint32_t)pad;
 		position += pad;
 		r->length -= pad;
-		if (flush_part(j, err) < 0)
-			return -1;
+		if (!j->compare)
+			*(r->kind == MAP_UNUSED ? &j->result.unused : &j->result.zero) += pad;
 	}
+	if (flush_part(j, err) < 0)
+		return -1;
 	if (j->run.length && j->run.kind == r->kind) {
 		j->run.length += r->length;
 		return 0;
 	}
+	if (r->length == 0)
+		return 0;
 	if (flush_run(j, err) < 0)
 		return -1;
 	j->run = (struct run){ r->kind, position, r->length };
