@@ -4,7 +4,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -29,6 +31,21 @@ static bool read_line(const char *path, char *ret, size_t size)
 	if (got)
 		ret[strcspn(ret, "\n")] = 0;
 	return got;
+}
+
+/* "8:1"; false when it is something else. */
+static bool parse_number(const char *text, dev_t *ret)
+{
+	char *end;
+	unsigned long a = strtoul(text, &end, 10);
+	if (end == text || *end != ':' || a > UINT32_MAX)
+		return false;
+	const char *second = end + 1;
+	unsigned long b = strtoul(second, &end, 10);
+	if (end == second || (*end && *end != ' ') || b > UINT32_MAX)
+		return false;
+	*ret = makedev((unsigned)a, (unsigned)b);
+	return true;
 }
 
 static void add_number(struct wanted *w, dev_t number)
@@ -75,14 +92,14 @@ static void find_partitions(struct wanted *w, struct buf *ret)
 	CLEAN_DIR DIR *d = opendir(folder);
 	for (struct dirent *e; d && (e = readdir(d));) {
 		char path[512], line[64];
-		unsigned a, b;
+		dev_t number;
 		snprintf(path, sizeof path, "%s/%s/partition", folder, e->d_name);
 		if (e->d_name[0] == '.' || !read_line(path, line, sizeof line))
 			continue;
 		snprintf(path, sizeof path, "%s/%s/dev", folder, e->d_name);
-		if (!read_line(path, line, sizeof line) || sscanf(line, "%u:%u", &a, &b) != 2)
+		if (!read_line(path, line, sizeof line) || !parse_number(line, &number))
 			continue;
-		add_number(w, makedev(a, b));
+		add_number(w, number);
 		snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
 		say_holders(ret, path);
 	}
@@ -94,13 +111,13 @@ static void find_loops(struct wanted *w, enum occupied_how how, struct buf *ret)
 	CLEAN_DIR DIR *d = opendir("/sys/block");
 	for (struct dirent *e; d && (e = readdir(d));) {
 		char path[512], line[4096];
-		unsigned a, b;
+		dev_t number;
 		snprintf(path, sizeof path, "/sys/block/%s/loop/backing_file", e->d_name);
 		if (strncmp(e->d_name, "loop", 4) != 0 || !read_line(path, line, sizeof line) || !is_wanted_path(w, line))
 			continue;
 		snprintf(path, sizeof path, "/sys/block/%s/dev", e->d_name);
-		if (read_line(path, line, sizeof line) && sscanf(line, "%u:%u", &a, &b) == 2)
-			add_number(w, makedev(a, b));
+		if (read_line(path, line, sizeof line) && parse_number(line, &number))
+			add_number(w, number);
 		if (how == OCCUPIED_AT_ALL)
 			buf_list(ret, "attached to /dev/%s", e->d_name);
 	}
@@ -113,9 +130,10 @@ static void say_mounts(const struct wanted *w, enum occupied_how how, struct buf
 	char *line = NULL;
 	size_t room = 0;
 	while (f && getline(&line, &room, f) > 0) {
-		unsigned a, b;
+		char device[32];
+		dev_t number;
 		char where[256] = "", source[256] = "", options[256] = "";
-		if (sscanf(line, "%*s %*s %u:%u %*s %255s", &a, &b, where) != 3)
+		if (sscanf(line, "%*s %*s %31s %*s %255s", device, where) != 2 || !parse_number(device, &number))
 			continue;
 		const char *tail = strstr(line, " - ");
 		if (tail)
@@ -124,7 +142,7 @@ static void say_mounts(const struct wanted *w, enum occupied_how how, struct buf
 		if (how == OCCUPIED_WRITING && (strcmp(options, "ro") == 0 || strncmp(options, "ro,", 3) == 0))
 			continue;
 		/* btrfs and others have device numbers of their own: the source tells. */
-		if (is_wanted(w, makedev(a, b)) || is_wanted_path(w, source))
+		if (is_wanted(w, number) || is_wanted_path(w, source))
 			buf_list(ret, "mounted at %s", where);
 	}
 	free(line);

@@ -296,7 +296,7 @@ int volume_trees(struct volume *v, unsigned slot, struct error *err)
 	v->root_attr = root.attr;
 	root.attr = (struct attr){ 0 };
 	fs_inode_done(&root);
-	w.open = malloc(DEPTH_MAX * sizeof *w.open);
+	w.open = calloc(DEPTH_MAX, sizeof *w.open);
 	if (!w.open)
 		return no_memory(err);
 	v->image->dirs++;

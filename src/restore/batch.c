@@ -203,8 +203,9 @@ int batch_submit(struct restore *r, struct error *err)
 int batch_finish(struct restore *r, struct error *err)
 {
 	/* The first call writes what there is, the second settles it. */
-	if (batch_submit(r, err) < 0 || batch_submit(r, err) < 0)
-		return -1;
+	for (int call = 0; call < 2; call++)
+		if (batch_submit(r, err) < 0)
+			return -1;
 	return pool_wait(r->pool, err);
 }
 
