@@ -222,7 +222,8 @@ static int store_folder(struct tree_walk *w, uint64_t inode, struct id *ret, str
 	CLEAN(seq_writer_cleanup) struct seq_writer *pages = NULL;
 	if (list_folder(w, inode, &l, err) < 0 || seq_writer_new(&pages, SEQ_ENTRIES, writer_put_page, &w->at, err) < 0)
 		return -1;
-	if (w->depth < DEPTH_MAX)
+	bool entered = w->depth < DEPTH_MAX;
+	if (entered)
 		w->open[w->depth++] = inode;
 	int done = 0;
 	char *last = NULL;
@@ -238,7 +239,7 @@ static int store_folder(struct tree_walk *w, uint64_t inode, struct id *ret, str
 		}
 	}
 	free(last);
-	w->depth--;
+	w->depth -= entered;
 	return done < 0 ? -1 : seq_finish(pages, ret, err);
 }
 
