@@ -87,8 +87,6 @@ static void put_blocks(FILE *f, uint32_t count)
 /* Exponentially distributed gaps make sorted uniform ids; how many there are in all of 2^64 comes out within a few thousand of chunks. */
 static uint64_t put_chunks(FILE *f, uint64_t chunks, uint32_t blocks, uint64_t *state)
 {
-	if (blocks == 0)
-		return 0;
 	const double gap = 0x1p64 / (double)chunks;
 	uint64_t prefix = 0, rows = 0;
 	for (;;) {
@@ -100,7 +98,7 @@ static uint64_t put_chunks(FILE *f, uint64_t chunks, uint32_t blocks, uint64_t *
 		uint8_t row[SEGMENT_CHUNK_SIZE];
 		uint64_t place = next(state);
 		id_of_prefix(prefix, row);
-		put_le32(row + 32, (uint32_t)(place % blocks));
+		put_le32(row + 32, (uint32_t)((place & UINT32_MAX) * blocks >> 32));
 		put_le32(row + 36, (uint32_t)(place >> 32) % (BLOCK_SIZE / 2));
 		put_le32(row + 40, BLOCK_SIZE / CHUNKS_A_BLOCK);
 		fwrite(row, 1, sizeof row, f);
