@@ -62,6 +62,7 @@ int batch_add_part(struct restore *r, uint64_t position, const struct content_pa
 		return -1;
 	if (r->options->verify && add_check(r, position, part, err) < 0)
 		return -1;
+	f->checked = true;
 	if (f->skipped)
 		return 0;
 	struct batch *b = batch_filling(r);
@@ -83,7 +84,10 @@ int batch_add_part(struct restore *r, uint64_t position, const struct content_pa
 int batch_end_file(struct restore *r, struct error *err)
 {
 	struct file *f = r->planning;
+	const struct content_part none = { .kind = CONTENT_HOLE };
 	r->planning = NULL;
+	if (r->options->verify && !f->checked && add_check(r, 0, &none, err) < 0) /* nothing to read, but a size and holes to look at */
+		return -1;
 	if (f->skipped || (f->parts == 0 && !f->spans))
 		return 0;
 	if (!f->spans) /* otherwise the workers are at it already */

@@ -241,7 +241,7 @@ static void content_of_every_shape(void **state)
 	holds_sparse("sparse-before", hole_before, 2);
 	holds_sparse("sparse-behind", hole_behind, 2);
 	assert_int_equal(result.files, 9);
-	assert_int_equal(result.verified, 7); /* the others have no content */
+	assert_int_equal(result.verified, 9);
 	assert_int_equal(result.folders, 1);
 	assert_true(is_clean());
 }

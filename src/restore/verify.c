@@ -62,7 +62,7 @@ static int check_content(struct restore *r, const struct file *f, int fd, const 
 		if (check_gap(fd, at, c->position, raw->data, why) < 0 || read_exactly(fd, c->position, raw->data, c->length, why) < 0)
 			return -1;
 		seal_chunk_id(r->repo->keys, CHUNK_DATA, raw->data, c->length, &id);
-		if (!id_equal(&id, &c->chunk))
+		if (c->length && !id_equal(&id, &c->chunk))
 			return differs(why, c->position, c->length);
 		at = c->position + c->length;
 	}

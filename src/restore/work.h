@@ -61,6 +61,7 @@ struct file {
 	bool replace;           /* made under a temporary name, then renamed */
 	bool small;             /* one part: one worker does it all */
 	bool skipped;           /* equal already: only verified */
+	bool checked;           /* one of its parts is in the batch's checks */
 	bool spans;             /* its parts are in more than one batch */
 	bool finished;          /* stands complete under its name */
 	atomic_bool damaged;    /* part of it is lost */
@@ -100,7 +101,7 @@ struct hard_link {
 struct check {
 	struct id chunk;
 	uint64_t position;
-	uint32_t length;
+	uint32_t length;        /* 0: just look at the file's size */
 	uint32_t owner;         /* place in files */
 };
 
