@@ -2,6 +2,8 @@
 # second-reader/ is a reader of repositories that was written from docs/FORMAT.md alone. What the program writes must be what that text says.
 . "$(dirname "$0")/lib.sh"
 
+export PYTHONDONTWRITEBYTECODE=1
+
 second() {
 	python3 "$folder/second-reader/second_reader.py" "$TWOFOLD_REPOSITORY" "$@"
 }
