@@ -83,7 +83,7 @@ static int note_any(void *cookie, const char *key, uint64_t size)
 	return 1;
 }
 
-/* Nothing in this version collects garbage. Where a newer program does, chunks that this one would rely on may be about to go, so it does not write (docs/FORMAT.md, "Writers and collectors"). */
+/* Nothing in this version collects garbage. Where a newer program does, chunks that this one would rely on may be about to go, so it does not write (docs/FORMAT.md, "Collecting garbage"). */
 static int refuse_tombstones(struct repo *repo, struct error *err)
 {
 	bool any = false;

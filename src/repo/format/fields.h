@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * What the codecs of this folder share: reading and writing of single fields, and the attributes that nodes and
- * the root of a volume have in common. Private to repo/format. See docs/FORMAT.md, "Fields" and "Attributes".
+ * the root of a volume have in common. Private to repo/format. See docs/FORMAT.md, "Conventions" and "Attributes".
  *
  * Every value has exactly one encoding: a field that a presence bit announces never holds the value that its absence means,
  * and the readers here refuse it where it does.
