@@ -83,7 +83,7 @@ prepare_image() {
 check_room() {
 	local free need
 	free=$(df --output=avail -B1 "$bench" | tail -n 1)
-	need=$((70 * 1000000000 * scale / 100))
+	need=$((58 * 1000000000 * scale / 100))
 	[ -f "$image" ] && need=$((need - 10 * 1000000000 * scale / 100))
 	[ "$free" -ge "$need" ] || die "$bench has $((free / 1000000000)) GB free, $((need / 1000000000)) GB are needed (TWOFOLD_BENCH_DIR names another folder)"
 }
