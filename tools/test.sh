@@ -91,6 +91,7 @@ cmd_tsan() {
 cmd_tidy() {
 	need build check
 	CC=clang configure build-tidy
+	compile build-tidy build.ninja # the list of compile commands follows meson.build
 	local file
 	while read -r file; do
 		one "shellcheck $file" shellcheck -x "$file"
