@@ -471,6 +471,13 @@ static void prompt_asks_twice_without_echo(void **state)
 {
 	struct home *h = *state;
 	char seen[512];
+	int a, b;
+	if (openpty(&a, &b, NULL, NULL, NULL) < 0) {
+		print_message("skipped: no pseudo-terminals here\n");
+		skip();
+	}
+	close(a);
+	close(b);
 	assert_int_equal(prompt_dialogue(h, "s3cret\n", "s3cret\n", seen, sizeof seen), 0);
 	assert_null(strstr(seen, "s3cret"));
 	assert_int_equal(prompt_dialogue(h, "s3cret\n", "s3cres\n", seen, sizeof seen), 2);
