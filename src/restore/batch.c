@@ -23,6 +23,19 @@ int batch_start(struct restore *r, struct error *err)
 
 /* --- filling ---------------------------------------------------------------------------------- */
 
+static size_t weigh(const struct attr *a)
+{
+	size_t sum = a->link_len + (a->user ? 32 : 0) + (a->group ? 32 : 0);
+	for (size_t i = 0; i < a->xattr_count; i++)
+		sum += 64 + a->xattrs[i].size;
+	return sum;
+}
+
+bool batch_is_heavy(const struct restore *r)
+{
+	return r->batches[r->filling].weight >= BATCH_BYTES;
+}
+
 int batch_add_file(struct restore *r, struct file *file, struct error *err)
 {
 	if (batch_filling(r)->file_count == BATCH_FILES && batch_submit(r, err) < 0) {
@@ -31,6 +44,7 @@ int batch_add_file(struct restore *r, struct file *file, struct error *err)
 	}
 	struct batch *b = batch_filling(r);
 	b->files[b->file_count++] = file;
+	b->weight += sizeof *file + weigh(&file->attr) + 32;
 	r->planning = file;
 	return 0;
 }
@@ -99,6 +113,7 @@ int batch_add_link(struct restore *r, struct hard_link *link, struct error *err)
 {
 	struct batch *b = batch_filling(r);
 	buf_add(&b->links, link, sizeof *link);
+	b->weight += sizeof *link + 32;
 	if (buf_ok(&b->links))
 		return 0;
 	free(link->name);
@@ -111,7 +126,7 @@ void batch_add_left(struct restore *r, struct folder *f)
 	f->next = NULL;
 	*(b->left ? &b->left_last->next : &b->left) = f;
 	b->left_last = f;
-	b->left_count++;
+	b->weight += sizeof *f + f->len + weigh(&f->attr);
 }
 
 /* --- writing ------------------------------------------------------------------------------------ */
@@ -168,7 +183,7 @@ static void empty(struct batch *b)
 		folder_free(f);
 	}
 	b->left_last = NULL;
-	b->left_count = 0;
+	b->weight = 0;
 	plan_clear(b->plan);
 }
 

@@ -296,17 +296,14 @@ static int take_folder(struct restore *r, struct entry *e, bool chosen, struct e
 	return 0;
 }
 
-/* Between entries: has somebody stopped the work, is a batch full of folders? */
+/* Between entries: has somebody stopped the work, has a batch become large? */
 static int look_up(struct restore *r, struct error *err)
 {
 	if (progress_stopped(r->options->progress))
 		return error_set(err, ERR_CANCELLED, "interrupted");
 	if (pool_cancelled(r->pool))
 		return pool_wait(r->pool, err);
-	const struct batch *b = batch_filling(r);
-	if (b->left_count >= BATCH_FILES || b->links.len >= BATCH_FILES * sizeof(struct hard_link))
-		return batch_submit(r, err);
-	return 0;
+	return batch_is_heavy(r) ? batch_submit(r, err) : 0;
 }
 
 static int visit(void *cookie, enum view_walk_event event, const char *path, size_t len, struct node *node, struct error *err)

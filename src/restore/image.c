@@ -16,6 +16,7 @@
 #include "repo/format/seq.h"
 #include "restore/image_target.h"
 #include "restore/plan.h"
+#include "restore/writeback.h"
 
 #define PART_COUNT (128u << 10)   /* of one plan */
 #define PAGE 4096u                /* what the page cache and most disks write in one piece */
@@ -49,6 +50,7 @@ struct job {
 	atomic_uint named;          /* warnings about single ranges so far */
 	atomic_uint different;      /* ranges that did not read back */
 	_Atomic uint64_t first_different;
+	struct writeback writeback;
 };
 
 /* --- telling -------------------------------------------------------------------------------- */
@@ -355,6 +357,7 @@ static int walk_map(struct job *j, struct error *err)
 static void job_done(struct job *j)
 {
 	unsigned slots = j->pool ? pool_slots(j->pool) : 0;
+	writeback_stop(&j->writeback);
 	pool_free(j->pool);
 	for (unsigned i = 0; i < slots; i++) {
 		if (j->raw)
@@ -439,7 +442,11 @@ static int run_job(struct job *j, struct error *err)
 		return -1;
 	warn_sector(j);
 	progress_add_total(j->options->progress, 0, j->t->size * (j->options->verify ? 2 : 1));
-	if (walk_map(j, err) < 0 || block_sync(j->t->block, err) < 0)
+	writeback_start(&j->writeback, j->t->path, &j->data);
+	if (walk_map(j, err) < 0)
+		return -1;
+	writeback_stop(&j->writeback);
+	if (block_sync(j->t->block, err) < 0)
 		return -1;
 	if (j->options->verify && verify(j, err) < 0)
 		return -1;

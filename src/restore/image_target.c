@@ -74,12 +74,26 @@ static int refuse_occupied(const struct image_target *t, struct error *err)
 	return 0;
 }
 
+static int stop_at_data(void *cookie, uint64_t offset, uint64_t length, enum block_extent kind)
+{
+	(void)cookie;
+	(void)offset;
+	(void)length;
+	return kind == BLOCK_DATA;
+}
+
 static int describe(struct image_target *t, struct error *err)
 {
+	static const char unknown[] = "data of no kind that is known";
 	if (carries_describe(t->block, &t->carries, err) < 0)
 		return -1;
-	static const char unknown[] = "data of no kind that is known";
-	if (!t->device && t->carries.len == 0)
+	if (t->device || t->carries.len)
+		return 0;
+	int data = block_extents(t->block, 0, t->block->size, stop_at_data, NULL, err);
+	if (data < 0)
+		return -1;
+	t->fresh = data == 0; /* all hole, as truncate(1) makes it: nothing to be lost, nothing to be zeroed */
+	if (data)
 		buf_add(&t->carries, unknown, strlen(unknown));
 	return 0;
 }

@@ -293,6 +293,11 @@ static void what_it_carries(void **state)
 	assert_string_equal(image_target_carries(target), "");
 	image_target_free(target);
 	assert_int_equal(access(path, F_OK), -1); /* made, not used, gone */
+	make_old(0);
+	assert_int_equal(truncate(path, (off_t)position), 0);
+	assert_int_equal(image_target_open(&target, &snapshot, path, 0, &err), 0);
+	assert_string_equal(image_target_carries(target), "");
+	image_target_free(target);
 	make_old(position);
 	assert_int_equal(image_target_open(&target, &snapshot, path, 0, &err), 0);
 	assert_non_null(strstr(image_target_carries(target), "data of no kind"));

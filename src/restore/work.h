@@ -33,6 +33,7 @@
 
 #define BATCH_FILES (32u << 10)
 #define BATCH_PARTS (64u << 10)
+#define BATCH_BYTES (16u << 20) /* of names, extended attributes and the like */
 #define OPEN_FILES 128u
 #define TEMPORARY_MAX 64
 
@@ -115,7 +116,7 @@ struct batch {
 	struct buf runs;        /* verify: first check of each file, uint32_t */
 	struct buf links;       /* of struct hard_link */
 	struct folder *left, *left_last; /* in the order of leaving: deepest first */
-	size_t left_count;
+	size_t weight;          /* bytes that files, links and folders own, about */
 };
 
 struct slot {
@@ -210,6 +211,8 @@ int batch_add_part(struct restore *r, uint64_t position, const struct content_pa
 int batch_end_file(struct restore *r, struct error *err);
 int batch_add_link(struct restore *r, struct hard_link *link, struct error *err);
 void batch_add_left(struct restore *r, struct folder *f);
+/* A batch may be handed over now, and should be. */
+bool batch_is_heavy(const struct restore *r);
 /* Hands the batch that is being filled to the workers, and settles the one before. */
 int batch_submit(struct restore *r, struct error *err);
 /* Waits until all is written and settled. */
