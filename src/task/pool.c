@@ -51,8 +51,11 @@ static void run(struct pool *pool, unsigned slot, task_fn fn, void *arg)
 {
 	struct task_context ctx = { pool, slot, atomic_load(&pool->cancelled) };
 	struct error err = { 0 };
-	if (fn(&ctx, arg, &err) < 0)
-		pool_cancel(pool, &err);
+	if (fn(&ctx, arg, &err) >= 0)
+		return;
+	if (err.kind == ERR_NONE) /* or the failure would pass for success */
+		error_set(&err, ERR_IO, "a step of the work failed without saying why; please report it");
+	pool_cancel(pool, &err);
 }
 
 static struct task *take_next(struct pool *pool)

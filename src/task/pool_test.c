@@ -41,6 +41,14 @@ static int break_down(const struct task_context *ctx, void *arg, struct error *e
 	return error_set(err, ERR_IO, "broken on purpose");
 }
 
+static int break_silently(const struct task_context *ctx, void *arg, struct error *err)
+{
+	(void)ctx;
+	(void)arg;
+	(void)err;
+	return -1;
+}
+
 static void every_task_runs_once(void **state)
 {
 	(void)state;
@@ -72,11 +80,24 @@ static void first_error_cancels(void **state)
 	pool_free(pool);
 }
 
+static void a_silent_failure_is_one(void **state)
+{
+	(void)state;
+	struct pool *pool = NULL;
+	struct error err = { 0 };
+	assert_int_equal(pool_new(&pool, 2, 1, (unsigned[]){ 0, 0, 0 }, NULL), 0);
+	pool_submit(pool, POOL_FINISH, 2, break_silently, NULL);
+	assert_int_equal(pool_wait(pool, &err), -1);
+	assert_int_not_equal(err.kind, ERR_NONE);
+	pool_free(pool);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_task_runs_once),
 		cmocka_unit_test(first_error_cancels),
+		cmocka_unit_test(a_silent_failure_is_one),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
