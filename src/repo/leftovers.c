@@ -33,6 +33,7 @@ static int note_session(void *cookie, const char *key, uint64_t size)
 	return 0;
 }
 
+/* Stores the rows as a segment, and empties them. */
 static int index_rows(struct repo *r, const struct id *session, struct segment_rows *rows, struct error *err)
 {
 	CLEAN_BUF struct buf segment = BUF_INIT;
@@ -41,6 +42,7 @@ static int index_rows(struct repo *r, const struct id *session, struct segment_r
 	if (segment_rows_encode(rows, session, &segment, err) < 0 ||
 	    object_write(r->store, r->keys, SEAL_INDEX, &id, session, segment.data, segment.len, err) < 0)
 		return -1;
+	segment_rows_done(rows);
 	return index_add(r->index, &id, segment.data, segment.len, err);
 }
 
@@ -62,8 +64,10 @@ static int adopt_packs(struct repo *r, const struct id *session, uint64_t *ret_p
 		segment_rows_add(&rows, &found[i].id, kind, found[i].size, &table);
 		pack_table_done(&table);
 		++*ret_packs;
+		if (segment_rows_chunks(&rows) >= SEGMENT_ROWS_CHUNKS && index_rows(r, session, &rows, err) < 0)
+			return -1;
 	}
-	return *ret_packs ? index_rows(r, session, &rows, err) : 0;
+	return segment_rows_chunks(&rows) ? index_rows(r, session, &rows, err) : 0;
 }
 
 /* Only a process of this very host can be known to be gone. */

@@ -8,8 +8,8 @@
 #include "repo/rows.h"
 #include "repo/writer.h"
 
-#define QUEUE_MAX 2           /* full packs that may wait for their fsync before adders wait too */
-#define SEGMENT_CHUNKS 400000 /* chunks of committed packs that are indexed in one go */
+#define QUEUE_MAX 2        /* full packs that may wait for their fsync before adders wait too */
+#define PACK_CHUNKS 200000 /* tiny chunks fill a pack by their number: its table must stay far below PACK_TABLE_MAX, and in memory until it is indexed */
 
 struct open_pack {
 	struct open_pack *next;
@@ -163,7 +163,7 @@ static void commit_one(struct packer *p)
 		open_pack_free(p, k);
 	} else {
 		keep_table(p, k);
-		if (p->committed_chunks >= SEGMENT_CHUNKS)
+		if (p->committed_chunks >= SEGMENT_ROWS_CHUNKS)
 			full = take_committed(p);
 	}
 	if (full) {
@@ -291,7 +291,7 @@ int packer_add(struct packer *p, enum chunk_class class, const struct seal_paylo
 	if (done == 0) {
 		k->unchecked++;
 		*ret = (struct packed){ k, k->table.block_count - 1, k->id, k->kind };
-		if (k->size >= WRITER_PACK)
+		if (k->size >= WRITER_PACK || k->table.chunk_count >= PACK_CHUNKS)
 			close_pack(p, class);
 	} else if (p->error.kind == ERR_NONE && err) {
 		p->error = *err;

@@ -28,6 +28,11 @@ void segment_rows_add(struct segment_rows *r, const struct id *pack, enum seal_k
 	}
 }
 
+size_t segment_rows_chunks(const struct segment_rows *r)
+{
+	return r->chunks.len / sizeof(struct segment_chunk);
+}
+
 int segment_rows_encode(struct segment_rows *r, const struct id *session, struct buf *ret, struct error *err)
 {
 	if (!buf_ok(&r->packs) || !buf_ok(&r->blocks) || !buf_ok(&r->chunks))
