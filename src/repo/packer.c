@@ -21,6 +21,7 @@ struct open_pack {
 	uint64_t size;         /* bytes appended */
 	unsigned unchecked;    /* blocks whose read-back is not done, plus one while the pack takes blocks */
 	bool bad;              /* a read-back failed */
+	bool torn;             /* an append failed: what lies in the store is not what the table says */
 };
 
 struct packer {
@@ -33,6 +34,7 @@ struct packer {
 	unsigned queued, outstanding; /* outstanding: full packs not committed yet */
 	struct open_pack *committed; /* tables that no index segment holds yet */
 	size_t committed_chunks;
+	bool unindexed;              /* packs were committed whose segment could not be written */
 	bool stop;
 	struct error error;
 	pthread_t thread;
@@ -106,14 +108,11 @@ static int commit_pack(struct packer *p, struct open_pack *k, struct error *err)
 	return p->repo->store->ops->put_commit(put, err);
 }
 
-/* Writes an index segment that names the packs in list, and frees them. */
-static int write_segment(struct packer *p, struct open_pack *list, struct error *err)
+static int store_segment(struct packer *p, struct open_pack *list, struct error *err)
 {
 	CLEAN(segment_rows_done) struct segment_rows rows = SEGMENT_ROWS_INIT;
 	CLEAN_BUF struct buf bytes = BUF_INIT;
 	struct id id;
-	if (!list)
-		return 0;
 	while (list) {
 		struct open_pack *next = list->next;
 		segment_rows_add(&rows, &list->id, list->kind, list->size, &list->table);
@@ -126,6 +125,17 @@ static int write_segment(struct packer *p, struct open_pack *list, struct error 
 	if (object_write(p->repo->store, p->repo->keys, SEAL_INDEX, &id, &p->session, bytes.data, bytes.len, err) < 0)
 		return error_add(err, "write index");
 	return index_add(p->repo->index, &id, bytes.data, bytes.len, err);
+}
+
+/* Writes an index segment that names the packs in list, and frees them. Without the lock. */
+static int write_segment(struct packer *p, struct open_pack *list, struct error *err)
+{
+	if (!list || store_segment(p, list, err) == 0)
+		return 0;
+	pthread_mutex_lock(&p->lock);
+	p->unindexed = true;
+	pthread_mutex_unlock(&p->lock);
+	return -1;
 }
 
 /* What the index needs of a committed pack is small; its cipher is not wanted any more. */
@@ -152,13 +162,13 @@ static void commit_one(struct packer *p)
 	struct error err = { 0 };
 	p->queue = k->next;
 	k->next = NULL;
-	bool failed = p->error.kind != ERR_NONE;
 	pthread_mutex_unlock(&p->lock);
-	int done = failed ? -1 : commit_pack(p, k, &err);
+	/* Also after a failure elsewhere: what is whole serves the next run. */
+	int done = k->torn ? -1 : commit_pack(p, k, &err);
 	pthread_mutex_lock(&p->lock);
 	p->queued--;
 	if (done < 0) {
-		if (!failed)
+		if (!k->torn)
 			error_keep_first(&p->error, &err);
 		open_pack_free(p, k);
 	} else {
@@ -271,31 +281,33 @@ static int append(struct packer *p, struct open_pack *k, const struct seal_paylo
 	return 0;
 }
 
+/* With the lock held. What fails here is p->error, also where the caller does not ask for it. */
+static int add_block(struct packer *p, enum chunk_class class, const struct seal_payload *payload, uint32_t raw_length, const struct pack_chunk *chunks, size_t count,
+                     struct buf *sealed, struct packed *ret)
+{
+	if (!p->open[class] && open_pack_new(p, class == CHUNK_DATA ? SEAL_PACK_DATA : SEAL_PACK_META, &p->open[class], &p->error) < 0)
+		return -1;
+	struct open_pack *k = p->open[class];
+	if (append(p, k, payload, raw_length, chunks, count, sealed, &p->error) < 0) {
+		k->torn = true;
+		return -1;
+	}
+	k->unchecked++;
+	*ret = (struct packed){ k, k->table.block_count - 1, k->id, k->kind };
+	if (k->size >= WRITER_PACK || k->table.chunk_count >= PACK_CHUNKS)
+		close_pack(p, class);
+	return 0;
+}
+
 int packer_add(struct packer *p, enum chunk_class class, const struct seal_payload *payload, uint32_t raw_length, const struct pack_chunk *chunks, size_t count,
                struct buf *sealed, struct packed *ret, struct error *err)
 {
-	int done = 0;
 	pthread_mutex_lock(&p->lock);
 	while (p->queued >= QUEUE_MAX && p->error.kind == ERR_NONE)
 		pthread_cond_wait(&p->changed, &p->lock);
-	if (p->error.kind != ERR_NONE) {
-		if (err)
-			*err = p->error;
-		done = -1;
-	}
-	if (done == 0 && !p->open[class])
-		done = open_pack_new(p, class == CHUNK_DATA ? SEAL_PACK_DATA : SEAL_PACK_META, &p->open[class], err);
-	struct open_pack *k = p->open[class];
-	if (done == 0)
-		done = append(p, k, payload, raw_length, chunks, count, sealed, err);
-	if (done == 0) {
-		k->unchecked++;
-		*ret = (struct packed){ k, k->table.block_count - 1, k->id, k->kind };
-		if (k->size >= WRITER_PACK || k->table.chunk_count >= PACK_CHUNKS)
-			close_pack(p, class);
-	} else if (p->error.kind == ERR_NONE && err) {
-		p->error = *err;
-	}
+	int done = p->error.kind == ERR_NONE ? add_block(p, class, payload, raw_length, chunks, count, sealed, ret) : -1;
+	if (done < 0 && err)
+		*err = p->error;
 	pthread_mutex_unlock(&p->lock);
 	return done;
 }
@@ -326,4 +338,12 @@ int packer_finish(struct packer *p, struct error *err)
 	if (write_segment(p, rest, failed ? NULL : err) < 0)
 		return -1;
 	return failed ? -1 : 0;
+}
+
+bool packer_is_indexed(struct packer *p)
+{
+	pthread_mutex_lock(&p->lock);
+	bool indexed = !p->unindexed && !p->committed;
+	pthread_mutex_unlock(&p->lock);
+	return indexed;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "repo/writer.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +30,8 @@ struct writer {
 	struct repo *repo;
 	struct id session;
 	bool session_stored, committed;
-	atomic_bool failed; /* a chunk that was claimed is not stored */
+	pthread_mutex_t lock; /* guards failure */
+	struct error failure; /* the first; from then on nothing may rely on this session */
 	struct packer *packer;
 	struct lane_slot *slots;
 	unsigned slot_count;
@@ -68,9 +70,29 @@ static void end_session(struct writer *w)
 	if (!w->session_stored)
 		return;
 	object_key(SEAL_SESSION, &w->session, key);
-	/* A session object that stays behind costs the next writer a look at the packs, no more. */
+	/* A session object that stays behind costs the next writer a look at the packs, no more; it must stay where packs are not indexed, for only then are they looked for. */
 	w->repo->store->ops->remove(w->repo->store, key, NULL);
 	w->session_stored = false;
+}
+
+/* --- failure ----------------------------------------------------------------------------- */
+
+static int fail_session(struct writer *w, const struct error *why)
+{
+	pthread_mutex_lock(&w->lock);
+	error_keep_first(&w->failure, why);
+	pthread_mutex_unlock(&w->lock);
+	return -1;
+}
+
+static bool has_failed(struct writer *w, struct error *err)
+{
+	pthread_mutex_lock(&w->lock);
+	bool failed = w->failure.kind != ERR_NONE;
+	if (failed && err)
+		*err = w->failure;
+	pthread_mutex_unlock(&w->lock);
+	return failed;
 }
 
 /* --- tombstones ---------------------------------------------------------------------------- */
@@ -101,6 +123,7 @@ int writer_begin(struct writer **ret, struct repo *repo, const struct writer_opt
 	CLEAN(writer_cleanup) struct writer *w = calloc(1, sizeof *w);
 	if (!w)
 		return error_set(err, ERR_NOMEM, "begin a session: out of memory");
+	pthread_mutex_init(&w->lock, NULL);
 	w->repo = repo;
 	w->slots = calloc(options->slots, sizeof *w->slots);
 	if (!w->slots)
@@ -119,10 +142,11 @@ void writer_free(struct writer *w)
 {
 	if (!w)
 		return;
-	if (w->packer && !w->committed && !w->failed)
+	if (w->packer && !w->committed)
 		writer_flush(w, NULL);
+	if (!w->packer || packer_is_indexed(w->packer))
+		end_session(w);
 	packer_free(w->packer);
-	end_session(w);
 	for (unsigned i = 0; w->slots && i < w->slot_count; i++) {
 		struct lane_slot *s = &w->slots[i];
 		for (int class = 0; class < 2; class++) {
@@ -135,6 +159,7 @@ void writer_free(struct writer *w)
 		buf_done(&s->decoded);
 	}
 	free(w->slots);
+	pthread_mutex_destroy(&w->lock);
 	free(w);
 }
 
@@ -230,6 +255,7 @@ int writer_put(struct writer *w, unsigned slot, enum chunk_class class, const vo
 {
 	struct lane_slot *s = &w->slots[slot];
 	struct pack_chunk chunk = { .length = (uint32_t)len };
+	struct error why = { 0 };
 	if (len == 0 || len > SEAL_BLOCK_MAX || slot >= w->slot_count)
 		return error_set(err, ERR_INVALID, "store a chunk of %zu bytes", len);
 	seal_chunk_id(w->repo->keys, class, data, len, &chunk.id);
@@ -242,10 +268,11 @@ int writer_put(struct writer *w, unsigned slot, enum chunk_class class, const vo
 		return 0;
 	}
 	atomic_fetch_add_explicit(&w->chunks_new, 1, memory_order_relaxed);
-	int done = len >= WRITER_SOLO ? put_block(w, s, class, data, len, &chunk, 1, err) : gather_chunk(w, s, class, data, &chunk, err);
-	if (done < 0) {
-		w->failed = true; /* the claim stands without its chunk: nothing more may rely on this session */
-		return -1;
+	int done = len >= WRITER_SOLO ? put_block(w, s, class, data, len, &chunk, 1, &why) : gather_chunk(w, s, class, data, &chunk, &why);
+	if (done < 0) { /* the claim stands without its chunk */
+		if (err)
+			*err = why;
+		return fail_session(w, &why);
 	}
 	*ret = chunk.id;
 	return 0;
@@ -280,18 +307,13 @@ static int flush_class(struct writer *w, enum chunk_class class, struct error *e
 
 int writer_flush(struct writer *w, struct error *err)
 {
-	if (w->failed)
-		return error_set(err, ERR_CANCELLED, "the session failed before");
-	if (flush_class(w, CHUNK_DATA, err) < 0 || flush_class(w, CHUNK_META, err) < 0) {
-		w->failed = true;
-		packer_finish(w->packer, NULL);
-		return -1;
-	}
-	if (packer_finish(w->packer, err) < 0) {
-		w->failed = true;
-		return -1;
-	}
-	return 0;
+	struct error why = { 0 };
+	if (!has_failed(w, NULL) && (flush_class(w, CHUNK_DATA, &why) < 0 || flush_class(w, CHUNK_META, &why) < 0))
+		fail_session(w, &why);
+	/* After a failure too: whole packs are worth finding again. */
+	if (packer_finish(w->packer, &why) < 0)
+		fail_session(w, &why);
+	return has_failed(w, err) ? -1 : 0;
 }
 
 int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id, struct error *err)

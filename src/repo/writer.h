@@ -34,7 +34,8 @@ struct writer_stats {
 
 /* The repository's index must be loaded. The writer borrows repo until writer_free. */
 int writer_begin(struct writer **ret, struct repo *repo, const struct writer_options *options, struct error *err);
-/* Without writer_commit before: keeps whole what can be kept (finishes packs, indexes them), so that the next run finds it; after a failure drops what is unfinished. NULL is fine. */
+/* Without writer_commit before: keeps what can be kept (finishes packs, indexes them), so that the next run finds it; after a failure drops what is unfinished and keeps
+ * the packs that are whole. Where even their index cannot be written, the session object stays, by which the next writer knows to look for them. NULL is fine. */
 void writer_free(struct writer *w);
 DEFINE_CLEAN(writer, writer_free)
 const struct id *writer_session(const struct writer *w);
@@ -55,7 +56,7 @@ void writer_stats(const struct writer *w, struct writer_stats *ret);
 /* Finishes every block, pack and the index, then writes the snapshot: once this returns 0 it is committed and durable. Sets snapshot->session and the added_ totals.
  * No put may run. */
 int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id, struct error *err);
-/* The same without a snapshot: what was stored can be found by the next run. */
+/* The same without a snapshot: what was stored can be found by the next run. Fails with the session's first error. */
 int writer_flush(struct writer *w, struct error *err);
 
 #endif
