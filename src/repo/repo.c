@@ -13,10 +13,12 @@
 /* The algorithms of format version 1: see enum values in docs/FORMAT.md, "Public header". */
 static const struct repo_header version_1 = { .version = FORMAT_VERSION, .hash = 1, .cipher = 1, .compression = 1, .cutting = 1 };
 
+/* Keys may be there: a repository whose making was interrupted has nothing else. */
 static int any_object(void *cookie, const char *key, uint64_t size)
 {
-	(void)key;
 	(void)size;
+	if (strncmp(key, "keys/", 5) == 0)
+		return 0;
 	*(bool *)cookie = true;
 	return 1;
 }
@@ -167,10 +169,10 @@ int repo_init(const char *location, const struct repo_secret *secret, const char
 		return error_add(err, "make repository");
 	if (found)
 		return error_set(err, ERR_EXISTS, "make repository: there is one already in %s", location);
-	if (store->ops->list(store, "packs/", any_object, &taken, err) < 0 || store->ops->list(store, "snapshots/", any_object, &taken, err) < 0)
+	if (store->ops->list(store, "", any_object, &taken, err) < 0)
 		return error_add(err, "make repository");
 	if (taken)
-		return error_set(err, ERR_EXISTS, "make repository: %s holds packs or snapshots of a repository whose header is missing; use an empty folder", location);
+		return error_set(err, ERR_EXISTS, "make repository: %s is not empty; use a folder that is empty or does not exist", location);
 
 	struct repo_header header = version_1;
 	uint8_t master[SEAL_KEY_SIZE], bytes[HEADER_SIZE];
@@ -291,6 +293,21 @@ int repo_key_add(struct repo *r, const struct repo_secret *secret, const char *l
 	return write_key(r->store, seal_master(r->keys), secret, label, ret, err);
 }
 
+/* Key objects that can be read, without the one of this id. */
+static size_t count_other_keys(struct repo *r, const struct buf *ids, const struct id *without)
+{
+	CLEAN_BUF struct buf bytes = BUF_INIT;
+	size_t count = 0;
+	for (size_t i = 0; i < ids->len / ID_SIZE; i++) {
+		struct id id = id_at(ids, i);
+		struct key_object key;
+		size_t aad;
+		if (!id_equal(&id, without) && read_key(r->store, &id, &key, &bytes, &aad, NULL) == 0)
+			count++;
+	}
+	return count;
+}
+
 int repo_key_remove(struct repo *r, const struct id *id, struct error *err)
 {
 	CLEAN_BUF struct buf ids = BUF_INIT;
@@ -302,8 +319,8 @@ int repo_key_remove(struct repo *r, const struct id *id, struct error *err)
 		return error_add(err, "remove key");
 	if (!found)
 		return error_set(err, ERR_NOT_FOUND, "remove key: no such key; see: twofold key list");
-	if (ids.len / ID_SIZE < 2)
-		return error_set(err, ERR_INVALID, "remove key: it is the last one, nothing could open the repository any more; add another first");
+	if (count_other_keys(r, &ids, id) == 0)
+		return error_set(err, ERR_INVALID, "remove key: it is the last one that works, nothing could open the repository any more; add another first");
 	return r->store->ops->remove(r->store, path, err);
 }
 

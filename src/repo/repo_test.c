@@ -187,6 +187,42 @@ static void the_last_key_stays(void **state)
 	assert_int_equal(repo_open(&again, location, &other, NULL, &err), 0);
 }
 
+/* A key that nobody can use does not count when the last one is taken away. */
+static void a_damaged_key_is_no_key(void **state)
+{
+	(void)state;
+	CLEAN_REPO struct repo *r = NULL;
+	struct error err = { 0 };
+	const struct repo_secret other = { SEAL_WRAP_KEYFILE, "another-key-file-of-32-bytes-ab!", 32 };
+	char damaged[80];
+	snprintf(damaged, sizeof damaged, "keys/%064d", 7);
+	assert_int_equal(repo_open(&r, location, &other, NULL, &err), 0);
+	assert_int_equal(store_write(r->store, damaged, "2FOLDKEY and no more", 20, &err), 0);
+	assert_int_equal(repo_key_remove(r, &r->key, &err), -1);
+	assert_int_equal(err.kind, ERR_INVALID);
+	struct id id;
+	assert_true(id_from_hex(damaged + 5, &id));
+	assert_int_equal(repo_key_remove(r, &id, &err), 0);
+	CLEAN_REPO struct repo *again = NULL;
+	assert_int_equal(repo_open(&again, location, &other, NULL, &err), 0);
+}
+
+/* A folder with something in it that is not a repository stays as it is. */
+static void init_wants_an_empty_folder(void **state)
+{
+	(void)state;
+	struct error err = { 0 };
+	char folder[128], command[400];
+	snprintf(folder, sizeof folder, "%s/taken", root);
+	snprintf(command, sizeof command, "mkdir -p %s/letters && echo x >%s/letters/one", folder, folder);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(repo_init(folder, &password, "test", &err), -1);
+	assert_int_equal(err.kind, ERR_EXISTS);
+	snprintf(command, sizeof command, "test ! -e %s/keys && rm -r %s/letters", folder, folder);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(repo_init(folder, &password, "test", &err), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,6 +231,8 @@ int main(void)
 		cmocka_unit_test(leftovers_are_adopted),
 		cmocka_unit_test(many_segments_are_merged_in_the_cache),
 		cmocka_unit_test(the_last_key_stays),
+		cmocka_unit_test(a_damaged_key_is_no_key),
+		cmocka_unit_test(init_wants_an_empty_folder),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
