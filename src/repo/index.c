@@ -550,10 +550,14 @@ int index_add(struct index *x, const struct id *id, const void *bytes, size_t le
 		char path[4096];
 		cache_save(x, id, bytes, len);
 		cache_path(x, id, "", path, sizeof path);
-		if (map_file(path, &segment, &mapped, NULL) < 0 || (mapped && segment.len != len))
+		if (map_file(path, &segment, &mapped, NULL) < 0)
 			mapped = false;
+		if (mapped && (segment.len != len || add_loaded(x, &segment, NULL) < 0)) {
+			unload(&segment);
+			mapped = false;
+		}
 	}
-	if (mapped ? add_loaded(x, &segment, err) < 0 : index_adopt(x, bytes, len, err) < 0)
+	if (!mapped && index_adopt(x, bytes, len, err) < 0)
 		return -1;
 	struct segment view;
 	pthread_mutex_lock(&x->lock);
