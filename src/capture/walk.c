@@ -477,6 +477,34 @@ static bool unchanged(const struct walk *w, const struct attr *now, const struct
 	       time_compare(now->ctime, w->trusted_before) < 0 && time_compare(now->mtime, w->trusted_before) < 0;
 }
 
+static bool has_chunk(struct repo *r, const struct content_part *part)
+{
+	bool found = false;
+	struct place place;
+	return part->kind == CONTENT_HOLE || (index_find(r->index, &part->chunk, &found, &place, NULL) == 0 && found);
+}
+
+/* Whether the index knows every chunk: where a pack was lost, the file is read again instead of being referred to. */
+static bool is_stored(struct repo *r, const struct content *content)
+{
+	CLEAN(seq_reader_cleanup) struct seq_reader *reader = NULL;
+	struct content_part part;
+	const uint8_t *record;
+	size_t len;
+	for (size_t i = 0; i < content->count; i++)
+		if (!has_chunk(r, &content->parts[i]))
+			return false;
+	if (!content->paged)
+		return true;
+	if (seq_reader_new(&reader, SEQ_CONTENT, &content->root, repo_get_page, r, NULL) < 0)
+		return false;
+	for (bool more = true; more;)
+		if (seq_next(reader, &more, &record, &len, NULL, NULL) < 0 ||
+		    (more && (content_part_decode(&part, record, len, NULL) < 0 || !has_chunk(r, &part))))
+			return false;
+	return true;
+}
+
 /* A place for one more node; the caller fills it. */
 static struct node *add_node(struct folder *f, const char *name)
 {
@@ -593,7 +621,8 @@ static int scan_file(struct scan *scan, size_t place, struct node *prior, struct
 	struct node *node = &f->nodes[place];
 	atomic_fetch_add_explicit(&w->files, 1, memory_order_relaxed);
 	bool known = prior && S_ISREG(prior->attr.mode);
-	if (!known || !prior->has_content || prior->incomplete || !unchanged(w, &node->attr, &prior->attr)) {
+	if (!known || !prior->has_content || prior->incomplete || !unchanged(w, &node->attr, &prior->attr) ||
+	    !is_stored(writer_repo(w->writer), &prior->content)) {
 		atomic_store(&f->changed, true);
 		return want_content(scan, place, known, err);
 	}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* File backups of real folders, read back from the repository. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <sys/inotify.h>
+#include <sys/xattr.h>
+
+#include "capture/files.h"
+#include "capture/test_capture.h"
+
+static struct test_repo t;
+static char base[96]; /* where sources are made: without links on the way */
+static struct warnings warnings = { .lock = PTHREAD_MUTEX_INITIALIZER };
+static const struct warner warner = { keep_warning, &warnings };
+
+static int setup(void **state)
+{
+	(void)state;
+	test_repo_make(&t);
+	snprintf(base, sizeof base, "%s/source", t.root);
+	return mkdir(base, 0755);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	warnings_clear(&warnings);
+	test_repo_done(&t);
+	return 0;
+}
+
+/* Each test has sources of its own, so that none is another's parent. */
+static void fresh(void)
+{
+	shell("cd / && rm -rf %s && mkdir %s", base, base);
+	test_repo_open(&t);
+}
+
+static struct capture_files_options options_of(const char *const *paths, size_t count)
+{
+	warnings_clear(&warnings);
+	return (struct capture_files_options){
+		.paths = paths, .path_count = count, .host = "host", .user = "user", .program = "test", .threads = 3, .level = 1, .warner = &warner
+	};
+}
+
+/* Backs up and opens the repository anew. */
+static struct snapshot backup_with(const struct capture_files_options *o)
+{
+	struct snapshot s = { 0 };
+	struct id id;
+	TEST_OK(capture_files(t.repo, o, &s, &id, &err));
+	test_repo_open(&t);
+	return s;
+}
+
+static struct snapshot backup(const char *path)
+{
+	struct capture_files_options o = options_of(&path, 1);
+	return backup_with(&o);
+}
+
+static bool find(const struct snapshot *s, const char *path, struct node *ret)
+{
+	return tree_find(t.repo, &s->tree, path, ret);
+}
+
+static bool has(const struct snapshot *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static bool has(const struct snapshot *s, const char *fmt, ...)
+{
+	char path[4096];
+	struct node node;
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(path, sizeof path, fmt, ap);
+	va_end(ap);
+	if (!find(s, path, &node))
+		return false;
+	node_done(&node);
+	return true;
+}
+
+static struct node get(const struct snapshot *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static struct node get(const struct snapshot *s, const char *fmt, ...)
+{
+	char path[4096];
+	struct node node;
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(path, sizeof path, fmt, ap);
+	va_end(ap);
+	if (!find(s, path, &node))
+		fail_msg("%s is not in the snapshot", path);
+	return node;
+}
+
+static void expect_bytes(const struct snapshot *s, const char *path, const void *bytes, size_t len)
+{
+	CLEAN_BUF struct buf got = BUF_INIT;
+	CLEAN(node_done) struct node node = get(s, "%s", path);
+	assert_true(node.has_content);
+	content_bytes(t.repo, &node.content, &got);
+	assert_int_equal(got.len, len);
+	if (len)
+		assert_memory_equal(got.data, bytes, len);
+}
+
+static void expect_file(const struct snapshot *s, const char *path)
+{
+	CLEAN_BUF struct buf want = BUF_INIT;
+	FILE *f = fopen(path, "re");
+	assert_non_null(f);
+	for (size_t n = 1; n; want.len += n) {
+		uint8_t *at = buf_reserve(&want, 1 << 20);
+		assert_non_null(at);
+		n = fread(at, 1, 1 << 20, f);
+	}
+	fclose(f);
+	expect_bytes(s, path, want.data, want.len);
+}
+
+/* --- what is read again, and what is not -------------------------------------------------- */
+
+/* The names below base that were opened since; fd from inotify_init1. */
+static bool was_opened(int fd, const char *name)
+{
+	char events[64 << 10] __attribute__((aligned(8)));
+	bool found = false;
+	for (ssize_t n; (n = read(fd, events, sizeof events)) > 0;)
+		for (ssize_t at = 0; at < n;) {
+			const struct inotify_event *e = (const void *)(events + at);
+			if (e->len && strcmp(e->name, name) == 0)
+				found = true;
+			at += (ssize_t)sizeof *e + e->len;
+		}
+	return found;
+}
+
+static int watch(void)
+{
+	int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_true(inotify_add_watch(fd, base, IN_OPEN) >= 0);
+	return fd;
+}
+
+static void what_changed_is_read_again(void **state)
+{
+	(void)state;
+	fresh();
+	shell("cd %s && for n in same size mtime ctime inode gone; do echo content of $n >$n; done && mkdir sub && echo x >sub/deep && ln -s same link && mkfifo pipe && sleep 2.2", base);
+	struct snapshot first = backup(base);
+	assert_int_equal(first.totals.files_new, 7);
+	assert_int_equal(warnings.count, 0);
+	CLEAN_FD int opened = watch();
+	struct snapshot second = backup(base);
+	assert_int_equal(second.totals.files_unchanged, 7);
+	assert_int_equal(second.totals.bytes_read, 0);
+	assert_int_equal(second.totals.added_raw, 0);
+	assert_true(id_equal(&first.tree, &second.tree));
+	assert_true(second.has_parent);
+	assert_false(was_opened(opened, "same"));
+	shell("cd %s && echo >>size && touch -d 2001-01-01 mtime && chmod 600 ctime && cp -p inode i && mv i inode && rm gone && echo new >new", base);
+	while (was_opened(opened, "same"))
+		;
+	struct snapshot third = backup(base);
+	assert_int_equal(third.totals.files_unchanged, 2);
+	assert_int_equal(third.totals.files_changed, 4);
+	assert_int_equal(third.totals.files_new, 1);
+	assert_false(was_opened(opened, "same"));
+	assert_false(has(&third, "%s/gone", base));
+	char path[128];
+	snprintf(path, sizeof path, "%s/size", base);
+	expect_file(&third, path);
+	/* These are younger than the third snapshot less two seconds: their times prove nothing. */
+	struct snapshot fourth = backup(base);
+	assert_int_equal(fourth.totals.files_unchanged, 2);
+	assert_int_equal(fourth.totals.files_changed, 5);
+	assert_int_equal(fourth.totals.added_raw, 0);
+	assert_true(id_equal(&third.tree, &fourth.tree));
+	const char *paths[] = { base };
+	struct capture_files_options o = options_of(paths, 1);
+	o.read_all = true;
+	struct snapshot fifth = backup_with(&o);
+	assert_int_equal(fifth.totals.files_unchanged, 0);
+	assert_true(id_equal(&fourth.tree, &fifth.tree));
+	struct snapshot *all[] = { &first, &second, &third, &fourth, &fifth };
+	for (size_t i = 0; i < 5; i++)
+		snapshot_done(all[i]);
+}
+
+/* A pack of data is lost and the index made anew: a file that did not change is stored again rather than referred to. */
+static void lost_chunks_are_stored_again(void **state)
+{
+	(void)state;
+	fresh();
+	shell("cd %s && head -c 5000 /dev/urandom >one && head -c 60000000 /dev/urandom >large && sleep 2.2", base);
+	struct snapshot first = backup(base);
+	/* A pack's eleventh byte is its kind. Then the others are found as if their session had been interrupted. */
+	shell("cd %s && for p in packs/*/*; do case $(od -An -tu1 -j10 -N1 $p) in *1) rm $p;; esac; done && rm -r index && mkdir -p sessions && cp twofold sessions/%064d", t.location, 0);
+	test_repo_open(&t);
+	struct snapshot second = backup(base);
+	char path[128];
+	snprintf(path, sizeof path, "%s/one", base);
+	expect_file(&second, path);
+	snprintf(path, sizeof path, "%s/large", base);
+	expect_file(&second, path);
+	shell("rm %s/sessions/%064d", t.location, 0);
+	snapshot_done(&first);
+	snapshot_done(&second);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_changed_is_read_again),
+		cmocka_unit_test(lost_chunks_are_stored_again),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
