@@ -215,11 +215,67 @@ static void lost_chunks_are_stored_again(void **state)
 	snapshot_done(&second);
 }
 
+/* --- what the system does not give ------------------------------------------------------------ */
+
+static const char *child_path;
+
+/* In a child: one file cannot be read, whatever the reason. The rest is stored, and the file is named. */
+static int refused_read(int sys)
+{
+	struct capture_files_options o = options_of(&child_path, 1);
+	struct snapshot s = { 0 };
+	struct error err = { 0 };
+	struct id id;
+	CHILD_WANTS(fail_call(SYS_pread64, 2, 4999, sys));
+	if (capture_files(t.repo, &o, &s, &id, &err) < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return 1;
+	}
+	CHILD_WANTS(warnings.count == 1 && s.totals.warnings == 1);
+	CHILD_WANTS(warned_of(&warnings, "/bad is stored without its content"));
+	snapshot_done(&s);
+	return 0;
+}
+
+static int read_denied(void)
+{
+	return refused_read(EACCES);
+}
+
+static int read_fails(void)
+{
+	return refused_read(EIO);
+}
+
+static int read_vanishes(void)
+{
+	return refused_read(ENOENT);
+}
+
+static void a_file_that_gives_no_bytes(void **state)
+{
+	(void)state;
+	static int (*const ways[])(void) = { read_denied, read_fails, read_vanishes };
+	for (size_t i = 0; i < 3; i++) {
+		fresh();
+		shell("cd %s && head -c 4999 /dev/zero >bad && head -c 5000 /dev/zero >good", base);
+		child_path = base;
+		in_child(ways[i]);
+		test_repo_open(&t);
+		struct snapshot s = backup(base); /* it is read again, although it did not change */
+		char path[128];
+		snprintf(path, sizeof path, "%s/bad", base);
+		expect_file(&s, path);
+		snapshot_done(&s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_changed_is_read_again),
 		cmocka_unit_test(lost_chunks_are_stored_again),
+		cmocka_unit_test(a_file_that_gives_no_bytes),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -132,8 +132,9 @@ struct reading {
 	struct folder *folder;
 	size_t place;
 	int fd;
-	uint64_t at; /* start of the segment in the file */
+	uint64_t at;     /* start of the segment in the file */
 	bool known;
+	bool unreadable; /* what failed was reading the file, not the repository */
 };
 
 static int read_segment(void *cookie, uint64_t offset, void *data, size_t len, size_t *ret_len, struct error *err)
@@ -143,8 +144,10 @@ static int read_segment(void *cookie, uint64_t offset, void *data, size_t len, s
 	do
 		n = pread(r->fd, data, len, (off_t)(r->at + offset));
 	while (n < 0 && errno == EINTR);
-	if (n < 0)
+	if (n < 0) {
+		r->unreadable = true;
 		return error_sys(err, errno, "read %zu bytes at %llu", len, (unsigned long long)(r->at + offset));
+	}
 	struct walk *w = r->folder->walk;
 	*ret_len = (size_t)n;
 	atomic_fetch_add_explicit(&w->bytes_read, (uint64_t)n, memory_order_relaxed);
@@ -314,9 +317,10 @@ static int read_file(struct folder *f, const struct batch_file *file, const stru
 		note_incomplete(f, file->place, "changed while it was read; it is stored as it was read, back it up again");
 	if (!failed && end < size)
 		node->attr.size = end;
-	if (failed && why.kind == ERR_IO && why.sys) /* the disk's failure, not the repository's: the backup goes on */
+	if (failed && r->unreadable) { /* whatever the reason is; the name is there, so it did not vanish */
+		why.kind = ERR_IO;
 		give_up(f, file->place, &why);
-	else if (failed) {
+	} else if (failed) {
 		*err = why;
 		stream_end(s, ctx, true, NULL);
 		return -1;
