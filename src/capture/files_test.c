@@ -270,12 +270,125 @@ static void a_file_that_gives_no_bytes(void **state)
 	}
 }
 
+/* In a child: a backup whose result is the caller's to look at. */
+static int child_backup(struct snapshot *ret)
+{
+	struct capture_files_options o = options_of(&child_path, 1);
+	struct error err = { 0 };
+	struct id id;
+	if (capture_files(t.repo, &o, ret, &id, &err) == 0)
+		return 0;
+	fprintf(stderr, "%s\n", err.text);
+	return 1;
+}
+
+static int link_unreadable(void)
+{
+	struct snapshot s = { 0 };
+	CHILD_WANTS(fail_call(SYS_readlinkat, -1, 0, EIO));
+	CHILD_WANTS(child_backup(&s) == 0);
+	CHILD_WANTS(warnings.count == 1);
+	return 0;
+}
+
+static int link_vanishes(void)
+{
+	struct snapshot s = { 0 };
+	CHILD_WANTS(fail_call(SYS_readlinkat, -1, 0, ENOENT));
+	CHILD_WANTS(child_backup(&s) == 0);
+	CHILD_WANTS(warnings.count == 1 && warned_of(&warnings, "vanished"));
+	return 0;
+}
+
+static struct snapshot latest(void)
+{
+	struct snapshot s = { 0 };
+	struct id id;
+	test_repo_open(&t);
+	TEST_OK(repo_snapshot_find(t.repo, "latest", &id, &s, &err));
+	return s;
+}
+
+static void a_link_that_cannot_be_read(void **state)
+{
+	(void)state;
+	fresh();
+	shell("cd %s && ln -s target link && echo x >file && sleep 2.2", base);
+	child_path = base;
+	in_child(link_unreadable);
+	struct snapshot s = latest();
+	{
+		CLEAN(node_done) struct node node = get(&s, "%s/link", base);
+		assert_true(S_ISLNK(node.attr.mode));
+		assert_true(node.incomplete);
+		assert_int_not_equal(node.attr.ino, 0);
+	}
+	snapshot_done(&s);
+	/* It is looked at again, although its times are the same. */
+	s = backup(base);
+	{
+		CLEAN(node_done) struct node node = get(&s, "%s/link", base);
+		assert_int_equal(node.attr.link_len, 6);
+		assert_false(node.incomplete);
+	}
+	snapshot_done(&s);
+	fresh();
+	shell("cd %s && ln -s target link && echo x >file", base);
+	in_child(link_vanishes);
+	s = latest();
+	assert_false(has(&s, "%s/link", base));
+	assert_true(has(&s, "%s/file", base));
+	snapshot_done(&s);
+}
+
+/* --- attributes ---------------------------------------------------------------------------------- */
+
+static int xattrs_fail(void)
+{
+	struct snapshot s = { 0 };
+	CHILD_WANTS(fail_call(SYS_flistxattr, -1, 0, EIO));
+	CHILD_WANTS(child_backup(&s) == 0);
+	CHILD_WANTS(warnings.count >= 2);
+	return 0;
+}
+
+static bool has_xattr(const struct snapshot *s, const char *name)
+{
+	CLEAN(node_done) struct node node = get(s, "%s/%s", base, name);
+	return node.attr.xattr_count == 1 && strcmp(node.attr.xattrs[0].name, "user.color") == 0;
+}
+
+/* What was missing from the last snapshot is not missing for ever. */
+static void a_gap_is_closed_later(void **state)
+{
+	(void)state;
+	fresh();
+	shell("cd %s && echo x >file && mkdir folder", base);
+	for (int i = 0; i < 2; i++) {
+		char path[128];
+		snprintf(path, sizeof path, "%s/%s", base, i ? "folder" : "file");
+		if (setxattr(path, "user.color", "red", 3, 0) < 0)
+			skip();
+	}
+	shell("sleep 2.2");
+	child_path = base;
+	in_child(xattrs_fail);
+	test_repo_open(&t);
+	struct snapshot s = backup(base);
+	assert_int_equal(warnings.count, 0);
+	assert_true(has_xattr(&s, "file"));
+	assert_true(has_xattr(&s, "folder"));
+	snapshot_done(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_changed_is_read_again),
 		cmocka_unit_test(lost_chunks_are_stored_again),
 		cmocka_unit_test(a_file_that_gives_no_bytes),
+		cmocka_unit_test(a_link_that_cannot_be_read),
+		cmocka_unit_test(a_gap_is_closed_later),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

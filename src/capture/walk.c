@@ -27,6 +27,7 @@ struct folder {
 	uint64_t device, source_device;
 	char *path;              /* for messages and excludes: "/etc"; "" for the root */
 	size_t below;            /* where in path the part begins that is seen from the source */
+	bool named;              /* that it cannot be opened has been told */
 	bool has_prior;
 	struct id prior_tree;
 	struct node *nodes;      /* ascending by name */
@@ -265,6 +266,16 @@ static void give_up(struct folder *f, size_t place, struct error *why)
 		drop(f, place);
 }
 
+/* What the system did not tell is named, and makes the node one that the next backup does not rely on. */
+static void note_gap(struct folder *f, struct node *node, struct error *gap)
+{
+	if (!gap->kind)
+		return;
+	node->incomplete = true;
+	error_add(gap, "%s/%s", f->path, node->name);
+	complain(f->walk, gap);
+}
+
 /* Opens the file and makes its node say what it is now. ret_fd -1: it was given up, and named. */
 static int open_file(struct folder *f, size_t place, int *ret_fd, struct error *err)
 {
@@ -281,8 +292,7 @@ static int open_file(struct folder *f, size_t place, int *ret_fd, struct error *
 		give_up(f, place, &why);
 		return 0;
 	}
-	if (gap.kind)
-		complain(f->walk, &gap);
+	note_gap(f, node, &gap);
 	*ret_fd = take_fd(&fd);
 	return 0;
 }
@@ -577,6 +587,7 @@ static int want_folder(struct scan *scan, size_t place, const struct node *prior
 	child->source = source && !source->whole ? source : NULL;
 	child->fd = -1;
 	child->device = f->nodes[place].attr.dev;
+	child->named = f->nodes[place].incomplete;
 	bool starts = source && source->whole;
 	child->source_device = starts ? child->device : f->source_device;
 	child->below = starts ? strlen(child->path) + 1 : f->below;
@@ -589,32 +600,52 @@ static int want_folder(struct scan *scan, size_t place, const struct node *prior
 	return 0;
 }
 
-/* The attributes that stat does not give: from the last snapshot where nothing changed, else from the system. */
-static int complete_attr(struct folder *f, struct node *node, struct node *prior, struct error *err)
+/* Asks the system for the attributes that stat does not give. *ret_there false: it is gone. */
+static int ask_attr(struct folder *f, struct node *node, bool *ret_there, struct error *err)
 {
-	if (prior && unchanged(f->walk, &node->attr, &prior->attr)) {
-		uint64_t dev = node->attr.dev;
-		uint32_t nlink = node->attr.nlink;
-		attr_done(&node->attr);
-		node->attr = prior->attr;
-		prior->attr = (struct attr){ 0 };
-		node->attr.dev = dev;
-		node->attr.nlink = nlink;
-		return 0;
-	}
-	atomic_store(&f->changed, true);
 	struct error why = { 0 }, gap = { 0 };
+	struct attr seen = node->attr; /* owns nothing yet */
 	CLEAN_FD int fd = -1;
-	if ((S_ISDIR(node->attr.mode) && capture_open(f->fd, node->name, &node->attr, &fd, &gap) < 0) ||
-	    capture_complete(f->walk->names, f->fd, node->name, fd, &node->attr, &gap, &why) < 0) {
+	*ret_there = true;
+	if (S_ISDIR(seen.mode) && capture_open(f->fd, node->name, &node->attr, &fd, &why) < 0) {
+		node->attr = seen;
+	} else if (capture_complete(f->walk->names, f->fd, node->name, fd, &node->attr, &gap, &why) < 0) {
 		if (why.kind == ERR_NOMEM) {
 			*err = why;
 			return -1;
 		}
-		gap = why.kind ? why : gap;
+		node->attr = seen;
 	}
-	if (gap.kind)
-		complain(f->walk, &gap);
+	if (why.kind == ERR_NOT_FOUND) {
+		*ret_there = false;
+		error_set(&why, ERR_NOT_FOUND, "%s/%s vanished while the backup ran", f->path, node->name);
+		complain(f->walk, &why);
+		return 0;
+	}
+	note_gap(f, node, why.kind ? &why : &gap);
+	return 0;
+}
+
+/* The attributes that stat does not give: from the last snapshot where nothing changed, else from the system. */
+static int complete_attr(struct folder *f, size_t place, struct node *prior, struct error *err)
+{
+	struct node *node = &f->nodes[place];
+	bool there;
+	if (!prior || prior->incomplete || !unchanged(f->walk, &node->attr, &prior->attr)) {
+		atomic_store(&f->changed, true);
+		if (ask_attr(f, node, &there, err) < 0)
+			return -1;
+		if (!there)
+			drop(f, place);
+		return 0;
+	}
+	uint64_t dev = node->attr.dev;
+	uint32_t nlink = node->attr.nlink;
+	attr_done(&node->attr);
+	node->attr = prior->attr;
+	prior->attr = (struct attr){ 0 };
+	node->attr.dev = dev;
+	node->attr.nlink = nlink;
 	return 0;
 }
 
@@ -678,6 +709,8 @@ static int scan_entry(struct scan *scan, const char *name, struct error *err)
 	if (capture_stat(f->fd, name, &attr, &why) < 0) {
 		if (why.kind == ERR_NOT_FOUND && !f->source)
 			error_set(&why, ERR_NOT_FOUND, "%s/%s vanished while the backup ran", f->path, name);
+		else
+			error_add(&why, "%s/%s is left out", f->path, name);
 		complain(w, &why);
 		return 0;
 	}
@@ -695,8 +728,10 @@ static int scan_entry(struct scan *scan, const char *name, struct error *err)
 		atomic_store(&f->changed, true);
 		prior = NULL;
 	}
-	if (complete_attr(f, node, prior, err) < 0)
+	if (complete_attr(f, place, prior, err) < 0)
 		return -1;
+	if (f->dropped[place])
+		return 0;
 	if (!S_ISDIR(attr.mode)) {
 		atomic_fetch_add_explicit(&w->others, 1, memory_order_relaxed);
 		return 0;
@@ -768,8 +803,10 @@ static int scan_opened(struct scan *scan, struct error *err)
 	struct folder *f = scan->folder;
 	CLEAN(name_list_done) struct name_list names = { 0 };
 	struct error why = { 0 };
-	if (open_folder(f, &why) < 0 || list_names(f, &names, &why) < 0) {
-		complain(f->walk, &why);
+	bool opened = open_folder(f, &why) == 0;
+	if (!opened || list_names(f, &names, &why) < 0) {
+		if (opened || !f->named)
+			complain(f->walk, &why);
 		atomic_store(&f->changed, true);
 		f->has_prior = false;
 		if (f->parent)

@@ -48,7 +48,7 @@ struct node {
 	struct content content;
 	bool has_tree;       /* directory whose entries are stored: root of a SEQ_ENTRIES sequence */
 	struct id tree;
-	bool incomplete;     /* content could not be read in full, or changed while it was read */
+	bool incomplete;     /* content, entries or attributes could not be read in full, or the content changed while it was read */
 	char *note;          /* NULL, or why content is missing or opaque ("encrypted"), UTF-8; owned */
 };
 
