@@ -341,6 +341,107 @@ static void a_link_that_cannot_be_read(void **state)
 	snapshot_done(&s);
 }
 
+static int files_vanish(void)
+{
+	struct snapshot s = { 0 };
+	CHILD_WANTS(fail_call(SYS_openat, 2, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | O_NOATIME, ENOENT));
+	CHILD_WANTS(child_backup(&s) == 0);
+	CHILD_WANTS(warnings.count == 2 && warned_of(&warnings, "/a vanished") && warned_of(&warnings, "/b vanished"));
+	return 0;
+}
+
+static void a_file_that_vanishes_is_left_out(void **state)
+{
+	(void)state;
+	fresh();
+	shell("cd %s && echo x >a && echo x >b && ln -s a c", base);
+	child_path = base;
+	in_child(files_vanish);
+	struct snapshot s = latest();
+	assert_false(has(&s, "%s/a", base));
+	assert_true(has(&s, "%s/c", base));
+	snapshot_done(&s);
+}
+
+struct growing {
+	char path[128];
+	atomic_bool stop;
+};
+
+static void *grow(void *arg)
+{
+	struct growing *g = arg;
+	CLEAN_FD int fd = open(g->path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	while (!atomic_load(&g->stop) && fd >= 0)
+		if (write(fd, "more\n", 5) < 0)
+			break;
+	return NULL;
+}
+
+/* Stored as it was read, named, and read again the next time. */
+static void a_file_that_changes_is_named(void **state)
+{
+	(void)state;
+	static struct growing g;
+	pthread_t thread;
+	fresh();
+	snprintf(g.path, sizeof g.path, "%s/log", base);
+	shell("head -c 40000000 /dev/urandom >%s", g.path);
+	assert_int_equal(pthread_create(&thread, NULL, grow, &g), 0);
+	struct snapshot s = backup(base);
+	atomic_store(&g.stop, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(warnings.count, 1);
+	assert_true(warned_of(&warnings, "/log changed while it was read"));
+	{
+		CLEAN_BUF struct buf got = BUF_INIT;
+		CLEAN(node_done) struct node node = get(&s, "%s", g.path);
+		assert_true(node.incomplete);
+		assert_true(node.attr.size >= 40000000);
+		content_bytes(t.repo, &node.content, &got);
+		assert_int_equal(got.len, node.attr.size);
+	}
+	snapshot_done(&s);
+	s = backup(base);
+	expect_file(&s, g.path);
+	assert_int_equal(warnings.count, 0);
+	snapshot_done(&s);
+}
+
+static void *stop_soon(void *arg)
+{
+	struct progress *p = arg;
+	while (!atomic_load(&p->bytes))
+		;
+	atomic_store((atomic_bool *)(uintptr_t)p->stop, true);
+	return NULL;
+}
+
+/* The user does not wait for the end of a large file. */
+static void stopping_does_not_wait_for_a_large_file(void **state)
+{
+	(void)state;
+	enum { SIZE = 400 << 20 };
+	static atomic_bool stop;
+	struct progress progress;
+	struct snapshot s = { 0 };
+	struct error err = { 0 };
+	struct id id;
+	pthread_t thread;
+	fresh();
+	shell("cd %s && head -c %u /dev/zero >large", base, SIZE);
+	const char *path = base;
+	struct capture_files_options o = options_of(&path, 1);
+	progress_init(&progress, &stop);
+	o.progress = &progress;
+	assert_int_equal(pthread_create(&thread, NULL, stop_soon, &progress), 0);
+	assert_int_equal(capture_files(t.repo, &o, &s, &id, &err), -1);
+	assert_int_equal(err.kind, ERR_CANCELLED);
+	pthread_join(thread, NULL);
+	assert_in_range(atomic_load(&progress.bytes), 1, SIZE / 2);
+	progress_done(&progress);
+}
+
 /* --- attributes ---------------------------------------------------------------------------------- */
 
 static int xattrs_fail(void)
@@ -388,6 +489,9 @@ int main(void)
 		cmocka_unit_test(lost_chunks_are_stored_again),
 		cmocka_unit_test(a_file_that_gives_no_bytes),
 		cmocka_unit_test(a_link_that_cannot_be_read),
+		cmocka_unit_test(a_file_that_vanishes_is_left_out),
+		cmocka_unit_test(a_file_that_changes_is_named),
+		cmocka_unit_test(stopping_does_not_wait_for_a_large_file),
 		cmocka_unit_test(a_gap_is_closed_later),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

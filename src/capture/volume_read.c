@@ -24,6 +24,11 @@ static int no_memory(struct error *err)
 	return error_set(err, ERR_NOMEM, "store the image: out of memory");
 }
 
+static int stopped(struct error *err)
+{
+	return error_set(err, ERR_CANCELLED, "stopped; what was stored so far is used by the next image");
+}
+
 static uint8_t *scratch_of(struct image *image, unsigned slot)
 {
 	if (!image->scratch[slot])
@@ -194,6 +199,8 @@ static int read_file_bytes(void *cookie, uint64_t offset, void *data, size_t len
 {
 	struct file_reading *r = cookie;
 	uint64_t logical = r->start + offset;
+	if (progress_stopped(r->volume->image->options->progress))
+		return stopped(err);
 	const struct fs_extent *e = extent_at(r, logical);
 	if (!e)
 		return error_set(err, ERR_CORRUPT, "inode %llu has no block for byte %llu", (unsigned long long)r->file->inode, (unsigned long long)logical);
@@ -403,7 +410,7 @@ static int read_group(const struct task_context *ctx, void *arg, struct error *e
 	int done = 0;
 	for (size_t i = 0; i < g->count && done == 0 && !ctx->cancelled && !pool_cancelled(ctx->pool); i++) {
 		if (progress_stopped(g->volume->image->options->progress))
-			done = error_set(err, ERR_CANCELLED, "stopped; what was stored so far is used by the next image");
+			done = stopped(err);
 		else
 			done = read_piece(g->volume, ctx, &g->volume->pieces[g->first + i], err);
 	}

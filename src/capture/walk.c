@@ -58,6 +58,11 @@ static void complain(struct walk *w, const struct error *err)
 	warn(w->options->warner, err);
 }
 
+static int stopped(struct error *err)
+{
+	return error_set(err, ERR_CANCELLED, "stopped; what was stored so far is used by the next backup");
+}
+
 /* --- finishing folders --------------------------------------------------------------------- */
 
 static void folder_free(struct folder *f)
@@ -141,7 +146,10 @@ struct reading {
 static int read_segment(void *cookie, uint64_t offset, void *data, size_t len, size_t *ret_len, struct error *err)
 {
 	struct reading *r = cookie;
+	struct walk *w = r->folder->walk;
 	ssize_t n;
+	if (progress_stopped(w->options->progress))
+		return stopped(err);
 	do
 		n = pread(r->fd, data, len, (off_t)(r->at + offset));
 	while (n < 0 && errno == EINTR);
@@ -149,7 +157,6 @@ static int read_segment(void *cookie, uint64_t offset, void *data, size_t len, s
 		r->unreadable = true;
 		return error_sys(err, errno, "read %zu bytes at %llu", len, (unsigned long long)(r->at + offset));
 	}
-	struct walk *w = r->folder->walk;
 	*ret_len = (size_t)n;
 	atomic_fetch_add_explicit(&w->bytes_read, (uint64_t)n, memory_order_relaxed);
 	progress_add(w->options->progress, 0, (uint64_t)n);
@@ -345,7 +352,7 @@ static int read_batch(const struct task_context *ctx, void *arg, struct error *e
 	for (size_t i = 0; i < b->count; i++) {
 		bool stop = done < 0 || ctx->cancelled || pool_cancelled(ctx->pool);
 		if (!stop && progress_stopped(b->folder->walk->options->progress)) {
-			done = error_set(err, ERR_CANCELLED, "stopped; what was stored so far is used by the next backup");
+			done = stopped(err);
 			stop = true;
 		}
 		if (stop)
@@ -824,7 +831,7 @@ static int scan_folder(const struct task_context *ctx, void *arg, struct error *
 	struct scan scan = { .folder = f };
 	int done = 0;
 	if (!ctx->cancelled && progress_stopped(f->walk->options->progress))
-		done = error_set(err, ERR_CANCELLED, "stopped; what was stored so far is used by the next backup");
+		done = stopped(err);
 	else if (!ctx->cancelled && !pool_cancelled(ctx->pool))
 		done = scan_opened(&scan, err);
 	atomic_fetch_add(&f->walk->scans, scan.folders.len / sizeof(struct folder *));
