@@ -482,6 +482,148 @@ static void a_gap_is_closed_later(void **state)
 	snapshot_done(&s);
 }
 
+/* --- hard links --------------------------------------------------------------------------------------- */
+
+/* The same tree with other device numbers, as after a reboot. Frees the nodes. */
+static struct id renumbered(const struct id *tree, uint64_t add)
+{
+	CLEAN(seq_reader_cleanup) struct seq_reader *reader = NULL;
+	struct node nodes[64];
+	size_t count = 0, len;
+	const uint8_t *record;
+	TEST_OK(seq_reader_new(&reader, SEQ_ENTRIES, tree, repo_get_page, t.repo, &err));
+	for (bool more = true;; count++) {
+		TEST_OK(seq_next(reader, &more, &record, &len, NULL, &err));
+		if (!more)
+			break;
+		assert_in_range(count, 0, 63);
+		TEST_OK(node_decode(&nodes[count], record, len, &err));
+		nodes[count].attr.dev += add;
+		if (nodes[count].has_tree)
+			nodes[count].tree = renumbered(&nodes[count].tree, add);
+	}
+	return test_tree(&t, nodes, count);
+}
+
+static void expect_one_file(const struct snapshot *s, const char *one, const char *other)
+{
+	CLEAN(node_done) struct node a = get(s, "%s/%s", base, one);
+	CLEAN(node_done) struct node b = get(s, "%s/%s", base, other);
+	assert_int_equal(a.attr.ino, b.attr.ino);
+	assert_int_equal(a.attr.dev, b.attr.dev);
+	assert_int_equal(a.attr.nlink, 2);
+	assert_int_equal(b.attr.nlink, 2);
+}
+
+/* All names of one file carry the same device number, also where one of them lies in a folder in which nothing changed. */
+static void hard_links_stay_together(void **state)
+{
+	(void)state;
+	fresh();
+	shell("cd %s && mkdir a b c d && echo x >a/file && ln a/file b/file && mkfifo c/pipe && ln c/pipe d/pipe && ln -s target c/link && ln -P c/link d/link && sleep 2.2", base);
+	struct snapshot s = backup(base);
+	expect_one_file(&s, "a/file", "b/file");
+	test_begin(&t);
+	struct snapshot before = { .kind = SNAPSHOT_FILES, .tree = renumbered(&s.tree, 7), .sources = s.sources };
+	before.totals = s.totals;
+	static char host[] = "host";
+	struct id id;
+	before.host = before.user = before.program = before.model = host;
+	before.time = (struct time_ns){ s.time.sec + 1, 0 };
+	TEST_OK(writer_commit(t.writer, &before, &id, &err));
+	writer_free(t.writer);
+	t.writer = NULL;
+	test_repo_open(&t);
+	shell("echo new >%s/b/new && echo new >%s/d/new", base, base);
+	struct snapshot after = backup(base);
+	assert_true(id_equal(&after.parent, &id));
+	expect_one_file(&after, "a/file", "b/file");
+	expect_one_file(&after, "c/pipe", "d/pipe");
+	expect_one_file(&after, "c/link", "d/link");
+	snapshot_done(&s);
+	snapshot_done(&after);
+}
+
+/* --- folders of all shapes ------------------------------------------------------------------------------ */
+
+static void a_deep_tree(void **state)
+{
+	(void)state;
+	enum { DEPTH = 2000 };
+	fresh();
+	int fd = open(base, O_RDONLY | O_DIRECTORY);
+	for (int i = 0; i < DEPTH; i++) {
+		assert_int_equal(mkdirat(fd, "d", 0755), 0);
+		int next = openat(fd, "d", O_RDONLY | O_DIRECTORY);
+		close(fd);
+		fd = next;
+		assert_true(fd >= 0);
+	}
+	CLEAN_FD int file = openat(fd, "bottom", O_CREAT | O_WRONLY, 0644);
+	assert_int_equal(write(file, "x", 1), 1);
+	close(fd);
+	struct snapshot s = backup(base);
+	assert_int_equal(warnings.count, 0);
+	assert_in_range(s.totals.dirs, DEPTH, DEPTH + 10);
+	char path[DEPTH * 2 + 200];
+	size_t len = (size_t)snprintf(path, sizeof path, "%s", base);
+	for (int i = 0; i < DEPTH; i++)
+		len += (size_t)snprintf(path + len, sizeof path - len, "/d");
+	snprintf(path + len, sizeof path - len, "/bottom");
+	struct node node;
+	assert_true(find(&s, path, &node));
+	node_done(&node);
+	snapshot_done(&s);
+}
+
+struct churn {
+	atomic_bool stop;
+};
+
+/* Unlinks and makes again: where a filesystem puts the name behind those that were read, it is read twice. */
+static void *churn(void *arg)
+{
+	struct churn *c = arg;
+	char path[160];
+	for (unsigned i = 0; !atomic_load(&c->stop); i = (i + 7) % 20000) {
+		snprintf(path, sizeof path, "%s/file-with-a-long-name-%05u", base, i);
+		unlink(path);
+		CLEAN_FD int fd = open(path, O_CREAT | O_WRONLY, 0644);
+		(void)fd;
+	}
+	return NULL;
+}
+
+static void a_folder_of_20000_entries(void **state)
+{
+	(void)state;
+	static struct churn c;
+	pthread_t thread;
+	fresh();
+	for (unsigned i = 0; i < 20000; i++) {
+		char path[160];
+		snprintf(path, sizeof path, "%s/file-with-a-long-name-%05u", base, i);
+		CLEAN_FD int fd = open(path, O_CREAT | O_WRONLY, 0644);
+		assert_true(fd >= 0);
+	}
+	struct snapshot s = backup(base);
+	assert_int_equal(s.totals.files, 20000);
+	{
+		CLEAN(node_done) struct node node = get(&s, "%s", base);
+		assert_int_equal(tree_count(t.repo, &node.tree), 20000);
+	}
+	assert_true(has(&s, "%s/file-with-a-long-name-12345", base));
+	assert_false(has(&s, "%s/file-with-a-long-name-1234", base));
+	snapshot_done(&s);
+	assert_int_equal(pthread_create(&thread, NULL, churn, &c), 0);
+	for (int i = 0; i < 5; i++) {
+		s = backup(base);
+		snapshot_done(&s);
+	}
+	atomic_store(&c.stop, true);
+	pthread_join(thread, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -493,6 +635,9 @@ int main(void)
 		cmocka_unit_test(a_file_that_changes_is_named),
 		cmocka_unit_test(stopping_does_not_wait_for_a_large_file),
 		cmocka_unit_test(a_gap_is_closed_later),
+		cmocka_unit_test(hard_links_stay_together),
+		cmocka_unit_test(a_deep_tree),
+		cmocka_unit_test(a_folder_of_20000_entries),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -633,6 +633,16 @@ static int ask_attr(struct folder *f, struct node *node, bool *ret_there, struct
 	return 0;
 }
 
+/* Numbers of devices change from boot to boot; all names of one file must agree on it, also those in folders where nothing else changed. */
+static void set_device(struct folder *f, struct node *node, uint64_t dev)
+{
+	if (node->attr.dev == dev)
+		return;
+	node->attr.dev = dev;
+	if (node->attr.nlink > 1 && !S_ISDIR(node->attr.mode))
+		atomic_store(&f->changed, true);
+}
+
 /* The attributes that stat does not give: from the last snapshot where nothing changed, else from the system. */
 static int complete_attr(struct folder *f, size_t place, struct node *prior, struct error *err)
 {
@@ -646,13 +656,11 @@ static int complete_attr(struct folder *f, size_t place, struct node *prior, str
 			drop(f, place);
 		return 0;
 	}
-	uint64_t dev = node->attr.dev;
-	uint32_t nlink = node->attr.nlink;
-	attr_done(&node->attr);
+	struct attr seen = node->attr; /* owns nothing yet */
 	node->attr = prior->attr;
 	prior->attr = (struct attr){ 0 };
-	node->attr.dev = dev;
-	node->attr.nlink = nlink;
+	node->attr.nlink = seen.nlink;
+	set_device(f, node, seen.dev);
 	return 0;
 }
 
@@ -671,10 +679,7 @@ static int scan_file(struct scan *scan, size_t place, struct node *prior, struct
 	char *name = node->name; /* the prior node keeps one, to be compared with the next names */
 	uint64_t dev = node->attr.dev;
 	*node = *prior;
-	if (node->attr.nlink > 1 && node->attr.dev != dev) { /* numbers of devices change; names of one file must agree on them */
-		node->attr.dev = dev;
-		atomic_store(&f->changed, true);
-	}
+	set_device(f, node, dev);
 	*prior = (struct node){ .name = name, .name_len = node->name_len };
 	atomic_fetch_add_explicit(&w->bytes, node->attr.size, memory_order_relaxed);
 	atomic_fetch_add_explicit(&w->files_unchanged, 1, memory_order_relaxed);
