@@ -405,6 +405,19 @@ static int list_sources(const struct source *source, struct name_list *ret)
 	return 0;
 }
 
+/* A name that is removed and made again while the folder is read may come twice (POSIX, readdir). */
+static void drop_doubles(struct name_list *n)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < n->count; i++) {
+		if (kept && strcmp(n->items[kept - 1], n->items[i]) == 0)
+			free(n->items[i]);
+		else
+			n->items[kept++] = n->items[i];
+	}
+	n->count = kept;
+}
+
 static int list_names(struct folder *f, struct name_list *ret, struct error *err)
 {
 	if (f->source)
@@ -431,6 +444,7 @@ static int list_names(struct folder *f, struct name_list *ret, struct error *err
 		return error_sys(err, errno, "scan folder %s", f->path);
 	if (ret->count)
 		qsort(ret->items, ret->count, sizeof *ret->items, by_name);
+	drop_doubles(ret);
 	return 0;
 }
 
