@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <sched.h>
 #include <sys/inotify.h>
 #include <sys/xattr.h>
 
@@ -624,6 +625,132 @@ static void a_folder_of_20000_entries(void **state)
 	pthread_join(thread, NULL);
 }
 
+/* --- sources and excludes --------------------------------------------------------------------------- */
+
+/* In a child, with its root in base: a backup of "/" that stays on its filesystem. */
+static int whole_root(void)
+{
+	CLEAN_EXCLUDE struct exclude *ex = NULL;
+	struct snapshot s = { 0 };
+	struct error err = { 0 };
+	struct node node;
+	struct id id;
+	if (chroot(base) < 0 && (unshare(CLONE_NEWUSER) < 0 || chroot(base) < 0))
+		return CHILD_SKIPPED;
+	CHILD_WANTS(chdir("/") == 0 && exclude_new(&ex, &err) == 0 && exclude_add(ex, "/a/skip", &err) == 0 && exclude_add(ex, "a/skip2", &err) == 0);
+	exclude_set_one_file_system(ex);
+	const char *path = "/";
+	struct capture_files_options o = options_of(&path, 1);
+	o.exclude = ex;
+	if (capture_files(t.repo, &o, &s, &id, &err) < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return 1;
+	}
+	CHILD_WANTS(warnings.count == 0);
+	CHILD_WANTS(s.totals.files == 2);
+	CHILD_WANTS(tree_find(t.repo, &s.tree, "/a/b/file", &node));
+	node_done(&node);
+	CHILD_WANTS(!tree_find(t.repo, &s.tree, "/a/skip", &node));
+	CHILD_WANTS(!tree_find(t.repo, &s.tree, "/a/skip2", &node));
+	return 0;
+}
+
+static void the_root_of_all(void **state)
+{
+	(void)state;
+	fresh();
+	shell("cd %s && mkdir -p a/b && echo x >a/b/file && echo x >a/skip && echo x >a/skip2 && echo x >top", base);
+	in_child(whole_root);
+}
+
+static void expect_source(const struct snapshot *s, size_t i, const char *end)
+{
+	char path[160];
+	snprintf(path, sizeof path, "%s%s", base, end);
+	assert_true(i < s->sources.count);
+	assert_string_equal(s->sources.items[i].data, path);
+}
+
+/* However a source is named, its place in the tree is its real one; the last component is not followed. */
+static void sources_by_any_name(void **state)
+{
+	(void)state;
+	fresh();
+	shell("cd %s && mkdir -p real/in other && echo x >real/in/file && echo x >real/beside && echo x >other/one && echo x >other/two && ln -s real way", base);
+	char twice[160], nested[160], through[160], link[160];
+	snprintf(twice, sizeof twice, "%s/real/in/", base);
+	snprintf(nested, sizeof nested, "%s/./real/../real/in/file", base);
+	snprintf(through, sizeof through, "%s/way/in", base);
+	snprintf(link, sizeof link, "%s/way", base);
+	const char *paths[] = { twice, nested, through, "other/one", link };
+	struct capture_files_options o = options_of(paths, 5);
+	assert_int_equal(chdir(base), 0);
+	struct snapshot s = backup_with(&o);
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(warnings.count, 0);
+	assert_int_equal(s.totals.files, 2);
+	assert_true(has(&s, "%s/real/in/file", base));
+	assert_false(has(&s, "%s/real/beside", base));
+	assert_true(has(&s, "%s/other/one", base));
+	assert_false(has(&s, "%s/other/two", base));
+	{
+		CLEAN(node_done) struct node node = get(&s, "%s/way", base);
+		assert_true(S_ISLNK(node.attr.mode));
+	}
+	expect_source(&s, 0, "/other/one");
+	expect_source(&s, 1, "/real/in");
+	snapshot_done(&s);
+	const char *missing[] = { twice, "/no/such/thing" };
+	struct snapshot none = { 0 };
+	struct error err = { 0 };
+	struct id id;
+	o = options_of(missing, 2);
+	assert_int_equal(capture_files(t.repo, &o, &none, &id, &err), -1);
+	assert_int_equal(err.kind, ERR_NOT_FOUND);
+	assert_non_null(strstr(err.text, "/no/such/thing"));
+}
+
+static void what_is_excluded_stays_out(void **state)
+{
+	(void)state;
+	CLEAN_EXCLUDE struct exclude *ex = NULL;
+	fresh();
+	shell("cd %s && mkdir -p keep/sub cache marked && echo x >keep/a.o && echo x >keep/a.c && echo x >keep/sub/b.o && head -c 3000 /dev/zero >keep/large && "
+	      "printf 'Signature: 8a477f597d28d172789f06886806bc55' >cache/CACHEDIR.TAG && echo x >cache/x && echo x >marked/.nobackup && echo x >marked/x", base);
+	TEST_OK(exclude_new(&ex, &err));
+	TEST_OK(exclude_add(ex, "*.o", &err));
+	TEST_OK(exclude_set_larger_than(ex, "2000", &err));
+	TEST_OK(exclude_add_marker(ex, ".nobackup", &err));
+	exclude_set_caches(ex);
+	const char *path = base;
+	struct capture_files_options o = options_of(&path, 1);
+	o.exclude = ex;
+	struct snapshot s = backup_with(&o);
+	static const char *const out[] = { "keep/a.o", "keep/sub/b.o", "keep/large", "cache/x", "marked/x" };
+	static const char *const in[] = { "keep/a.c", "keep/sub", "cache/CACHEDIR.TAG", "marked/.nobackup" };
+	for (size_t i = 0; i < sizeof out / sizeof *out; i++)
+		assert_false(has(&s, "%s/%s", base, out[i]));
+	for (size_t i = 0; i < sizeof in / sizeof *in; i++)
+		assert_true(has(&s, "%s/%s", base, in[i]));
+	snapshot_done(&s);
+	/* What is not excluded any more comes back, from the same parent. */
+	o = options_of(&path, 1);
+	s = backup_with(&o);
+	assert_true(s.has_parent);
+	for (size_t i = 0; i < sizeof out / sizeof *out; i++)
+		assert_true(has(&s, "%s/%s", base, out[i]));
+	snapshot_done(&s);
+	/* A source is never excluded by its own name. */
+	char named[160];
+	snprintf(named, sizeof named, "%s/keep/a.o", base);
+	path = named;
+	o = options_of(&path, 1);
+	o.exclude = ex;
+	s = backup_with(&o);
+	assert_true(has(&s, "%s", named));
+	snapshot_done(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -638,6 +765,9 @@ int main(void)
 		cmocka_unit_test(hard_links_stay_together),
 		cmocka_unit_test(a_deep_tree),
 		cmocka_unit_test(a_folder_of_20000_entries),
+		cmocka_unit_test(the_root_of_all),
+		cmocka_unit_test(sources_by_any_name),
+		cmocka_unit_test(what_is_excluded_stays_out),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

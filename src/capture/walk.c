@@ -650,10 +650,11 @@ static int ask_attr(struct folder *f, struct node *node, bool *ret_there, struct
 /* Numbers of devices change from boot to boot; all names of one file must agree on it, also those in folders where nothing else changed. */
 static void set_device(struct folder *f, struct node *node, uint64_t dev)
 {
-	if (node->attr.dev == dev)
+	bool folder = S_ISDIR(node->attr.mode);
+	if (node->attr.dev == dev || (node->attr.nlink <= 1 && !folder))
 		return;
 	node->attr.dev = dev;
-	if (node->attr.nlink > 1 && !S_ISDIR(node->attr.mode))
+	if (!folder)
 		atomic_store(&f->changed, true);
 }
 
@@ -812,9 +813,15 @@ static void submit_scan(struct scan *scan, const struct task_context *ctx)
 
 static int open_folder(struct folder *f, struct error *err)
 {
+	struct attr attr;
 	if (!f->parent) {
 		f->fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		return f->fd < 0 ? error_sys(err, errno, "open folder /") : 0;
+		if (f->fd < 0)
+			return error_sys(err, errno, "open folder /");
+		if (capture_stat_fd(f->fd, &attr, err) < 0)
+			return error_add(err, "folder /");
+		f->device = f->source_device = attr.dev; /* of a source "/"; others are told where they begin */
+		return 0;
 	}
 	const char *name = f->parent->nodes[f->place].name;
 	f->fd = openat(f->parent->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NOATIME);
@@ -871,6 +878,7 @@ int walk_run(struct walk *w, struct error *err)
 	root->fd = -1;
 	root->source = w->root->whole ? NULL : w->root;
 	root->path = strdup("");
+	root->below = 1; /* "/etc" of a source "/" is seen as "etc" */
 	root->has_prior = w->has_prior;
 	root->prior_tree = w->prior_tree;
 	atomic_init(&root->pending, 1);
