@@ -126,6 +126,21 @@ static int by_bytes(const void *a, const void *b)
 	return strcmp(((const struct blob *)a)->data, ((const struct blob *)b)->data);
 }
 
+/* Their order, and how often one was named, says nothing, and must not hide a parent. */
+static void sort_sources(struct blob_list *l)
+{
+	size_t kept = 0;
+	if (l->count)
+		qsort(l->items, l->count, sizeof *l->items, by_bytes);
+	for (size_t i = 0; i < l->count; i++) {
+		if (kept && strcmp(l->items[kept - 1].data, l->items[i].data) == 0)
+			free(l->items[i].data);
+		else
+			l->items[kept++] = l->items[i];
+	}
+	l->count = kept;
+}
+
 static int describe(struct snapshot *s, const struct capture_files_options *o, struct error *err)
 {
 	s->kind = SNAPSHOT_FILES;
@@ -138,8 +153,7 @@ static int describe(struct snapshot *s, const struct capture_files_options *o, s
 	for (size_t i = 0; i < o->tag_count; i++)
 		if (blob_list_add(&s->tags, o->tags[i], strlen(o->tags[i])) < 0)
 			return error_set(err, ERR_NOMEM, "out of memory");
-	if (s->sources.count) /* their order says nothing, and must not hide a parent */
-		qsort(s->sources.items, s->sources.count, sizeof *s->sources.items, by_bytes);
+	sort_sources(&s->sources);
 	return 0;
 }
 

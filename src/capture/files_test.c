@@ -699,6 +699,9 @@ static void sources_by_any_name(void **state)
 	}
 	expect_source(&s, 0, "/other/one");
 	expect_source(&s, 1, "/real/in");
+	expect_source(&s, 2, "/real/in/file");
+	expect_source(&s, 3, "/way");
+	assert_int_equal(s.sources.count, 4);
 	snapshot_done(&s);
 	const char *missing[] = { twice, "/no/such/thing" };
 	struct snapshot none = { 0 };
