@@ -136,6 +136,8 @@ static int drop(struct stream *s, const struct task_context *ctx, struct error *
 		done = content_inline(s, &content) < 0 ? error_set(err, ERR_NOMEM, "read a file: out of memory") : 0;
 	if (!failed && done == 0 && paged)
 		done = content_paged(s, ctx->slot, &content, err);
+	if (done < 0)
+		content_done(&content);
 	free_runs(s);
 	int ended = s->end(ctx, s->cookie, &content, failed || done < 0, done < 0 ? NULL : err);
 	free(s);
@@ -144,9 +146,11 @@ static int drop(struct stream *s, const struct task_context *ctx, struct error *
 
 int stream_end(struct stream *s, const struct task_context *ctx, bool failed, struct error *err)
 {
-	if (failed || s->out_of_memory)
+	bool lost = !failed && s->out_of_memory; /* a hole, of which nobody has told yet */
+	if (failed || lost)
 		atomic_store(&s->failed, true);
-	return drop(s, ctx, err);
+	int ended = drop(s, ctx, lost ? NULL : err);
+	return lost ? error_set(err, ERR_NOMEM, "read a file: out of memory") : ended;
 }
 
 /* --- chunks ----------------------------------------------------------------------------- */

@@ -256,6 +256,8 @@ static int file_stored(const struct task_context *ctx, void *cookie, struct cont
 		r->file->content = *content;
 		r->file->has_content = true;
 		progress_add(r->volume->image->options->progress, 1, 0);
+	} else {
+		content_done(content);
 	}
 	free(r);
 	return done;

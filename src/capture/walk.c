@@ -311,21 +311,19 @@ static int read_file(struct folder *f, const struct batch_file *file, const stru
 	struct walk *w = f->walk;
 	struct node *node = &f->nodes[file->place];
 	progress_current(w->options->progress, node->name, node->name_len);
-	if (open_file(f, file->place, &fd, err) < 0)
-		return -1;
+	int opened = open_file(f, file->place, &fd, err);
 	if (fd < 0)
-		return release(f, ctx, err);
+		return release(f, ctx, opened < 0 ? NULL : err) < 0 ? -1 : opened;
 	uint64_t size = node->attr.size, end = 0;
+	struct error why = { 0 };
 	struct reading *r = malloc(sizeof *r);
-	if (!r)
-		return error_set(err, ERR_NOMEM, "read a file: out of memory");
-	*r = (struct reading){ .folder = f, .place = file->place, .fd = fd, .known = file->known };
-	struct stream *s = stream_new(w->writer, size, file_read, r, err);
+	struct stream *s = r ? stream_new(w->writer, size, file_read, r, err) : NULL;
 	if (!s) {
 		free(r);
-		return -1;
+		release(f, ctx, NULL);
+		return error_set(err, ERR_NOMEM, "read a file: out of memory");
 	}
-	struct error why = { 0 };
+	*r = (struct reading){ .folder = f, .place = file->place, .fd = fd, .known = file->known };
 	bool failed = read_runs(r, s, ctx, size, &end, &why) < 0;
 	struct attr after = { 0 };
 	bool changed = !failed && (end != size || capture_stat_fd(fd, &after, NULL) < 0 || !same_times(&node->attr, &after));
@@ -586,6 +584,10 @@ static int want_content(struct scan *scan, size_t place, bool known, struct erro
 			return error_set(err, ERR_NOMEM, "scan folder %s: out of memory", f->path);
 		b->folder = f;
 		buf_add(&scan->batches, &b, sizeof(struct batch *));
+		if (!buf_ok(&scan->batches)) {
+			free(b);
+			return error_set(err, ERR_NOMEM, "scan folder %s: out of memory", f->path);
+		}
 		scan->batch = b;
 	}
 	b->files[b->count++] = (struct batch_file){ place, known };
@@ -616,8 +618,12 @@ static int want_folder(struct scan *scan, size_t place, const struct node *prior
 	if (child->has_prior)
 		child->prior_tree = prior->tree;
 	atomic_init(&child->pending, 1);
-	atomic_fetch_add(&f->pending, 1);
 	buf_add(&scan->folders, &child, sizeof(struct folder *));
+	if (!buf_ok(&scan->folders)) { /* a folder that is never scanned would leave the tree above it unfinished */
+		folder_free(child);
+		return error_set(err, ERR_NOMEM, "scan folder %s: out of memory", f->path);
+	}
+	atomic_fetch_add(&f->pending, 1);
 	return 0;
 }
 
