@@ -26,7 +26,7 @@ static void print_options(struct cli *cli, const struct option_spec *specs)
 		for (unsigned i = 0; s->choices && s->choices[i]; i++)
 			cli_print(cli, "%s%s%s", i ? ", " : ": ", s->choices[i], i ? "" : " (default)");
 		if (s->kind == OPTION_KIND_LIST)
-			cli_print(cli, " (may be given several times)");
+			cli_print(cli, " (may be repeated)");
 		cli_print(cli, "\n");
 	}
 }
@@ -57,12 +57,33 @@ void help_all(struct cli *cli)
 	               "Exit codes: 0 complete, 1 failed, 2 usage, 3 complete with warnings, 130 interrupted.\n");
 }
 
+#define WIDTH 100
+
+/* Paragraphs, with lines broken at spaces. */
+static void print_wrapped(struct cli *cli, const char *text)
+{
+	while (*text) {
+		size_t len = strcspn(text, "\n");
+		if (len > WIDTH) {
+			len = WIDTH;
+			while (len && text[len] != ' ')
+				len--;
+			if (!len)
+				len = strcspn(text, " \n");
+		}
+		cli_print(cli, "%.*s\n", (int)len, text);
+		text += len + (text[len] != 0);
+	}
+}
+
 void help_command(struct cli *cli, const struct command *c)
 {
 	cli_print(cli, "twofold %s: %s\n\nusage: twofold %s [OPTION...]%s%s\n", c->name, c->summary, c->name,
 	          c->operands ? " " : "", c->operands ? c->operands : "");
-	if (c->about)
-		cli_print(cli, "\n%s\n", c->about);
+	if (c->about) {
+		cli_print(cli, "\n");
+		print_wrapped(cli, c->about);
+	}
 	if (c->options && c->options->name) {
 		cli_print(cli, "\nOptions:\n");
 		print_options(cli, c->options);
