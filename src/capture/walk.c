@@ -10,6 +10,7 @@
 
 #include "capture/attr.h"
 #include "capture/holes.h"
+#include "capture/prior.h"
 #include "capture/record.h"
 #include "capture/stream.h"
 #include "repo/format/seq.h"
@@ -446,96 +447,11 @@ static int list_names(struct folder *f, struct name_list *ret, struct error *err
 	return 0;
 }
 
-/* The nodes of the last snapshot's folder, in step with the sorted names. */
-struct prior {
-	struct seq_reader *reader;
-	bool have, broken;
-	struct node node;
-	uint64_t count; /* nodes passed */
-};
-
-static int prior_open(struct folder *f, struct prior *p, struct error *err)
-{
-	*p = (struct prior){ 0 };
-	if (!f->has_prior)
-		return 0;
-	return seq_reader_new(&p->reader, SEQ_ENTRIES, &f->prior_tree, repo_get_page, writer_repo(f->walk->writer), err);
-}
-
-static void prior_close(struct prior *p)
-{
-	seq_reader_free(p->reader);
-	if (p->have)
-		node_done(&p->node);
-}
-
-/* Decodes the next prior node; false at the end. A damaged tree of the last snapshot only costs reading again what it would have told. */
-static bool prior_next(struct prior *p)
-{
-	const uint8_t *record;
-	size_t len;
-	bool more = false;
-	if (p->have)
-		node_done(&p->node);
-	p->have = false;
-	if (!p->reader)
-		return false;
-	if (seq_next(p->reader, &more, &record, &len, NULL, NULL) < 0 || (more && node_decode(&p->node, record, len, NULL) < 0))
-		p->broken = true;
-	p->have = more && !p->broken;
-	if (p->have)
-		p->count++;
-	else
-		seq_reader_free(TAKE(p->reader));
-	return p->have;
-}
-
-/* Returns the prior node of this name, or NULL. Names come ascending. */
-static struct node *prior_find(struct prior *p, const char *name)
-{
-	while (p->have || prior_next(p)) {
-		int c = strcmp(p->node.name, name);
-		if (c >= 0)
-			return c == 0 ? &p->node : NULL;
-		node_done(&p->node);
-		p->have = false;
-	}
-	return NULL;
-}
-
 static bool unchanged(const struct walk *w, const struct attr *now, const struct attr *then)
 {
 	return !w->options->read_all && now->mode == then->mode && now->size == then->size && now->ino == then->ino &&
 	       time_compare(now->mtime, then->mtime) == 0 && time_compare(now->ctime, then->ctime) == 0 &&
 	       time_compare(now->ctime, w->trusted_before) < 0 && time_compare(now->mtime, w->trusted_before) < 0;
-}
-
-static bool has_chunk(struct repo *r, const struct content_part *part)
-{
-	bool found = false;
-	struct place place;
-	return part->kind == CONTENT_HOLE || (index_find(r->index, &part->chunk, &found, &place, NULL) == 0 && found);
-}
-
-/* Whether the index knows every chunk: where a pack was lost, the file is read again instead of being referred to. */
-static bool is_stored(struct repo *r, const struct content *content)
-{
-	CLEAN(seq_reader_cleanup) struct seq_reader *reader = NULL;
-	struct content_part part;
-	const uint8_t *record;
-	size_t len;
-	for (size_t i = 0; i < content->count; i++)
-		if (!has_chunk(r, &content->parts[i]))
-			return false;
-	if (!content->paged)
-		return true;
-	if (seq_reader_new(&reader, SEQ_CONTENT, &content->root, repo_get_page, r, NULL) < 0)
-		return false;
-	for (bool more = true; more;)
-		if (seq_next(reader, &more, &record, &len, NULL, NULL) < 0 ||
-		    (more && (content_part_decode(&part, record, len, NULL) < 0 || !has_chunk(r, &part))))
-			return false;
-	return true;
 }
 
 /* A place for one more node; the caller fills it. */
@@ -693,7 +609,7 @@ static int scan_file(struct scan *scan, size_t place, struct node *prior, struct
 	atomic_fetch_add_explicit(&w->files, 1, memory_order_relaxed);
 	bool known = prior && S_ISREG(prior->attr.mode);
 	if (!known || !prior->has_content || prior->incomplete || !unchanged(w, &node->attr, &prior->attr) ||
-	    !is_stored(writer_repo(w->writer), &prior->content)) {
+	    !prior_is_stored(writer_repo(w->writer), &prior->content)) {
 		atomic_store(&f->changed, true);
 		return want_content(scan, place, known, err);
 	}
@@ -792,13 +708,12 @@ static int scan_names(struct scan *scan, const struct name_list *names, struct e
 {
 	struct folder *f = scan->folder;
 	struct error why = { 0 };
-	if (prior_open(f, &scan->prior, &why) < 0)
+	if (f->has_prior && prior_open(&scan->prior, writer_repo(f->walk->writer), &f->prior_tree, &why) < 0)
 		f->has_prior = false; /* everything is then read */
 	int done = 0;
 	for (size_t i = 0; done == 0 && i < names->count; i++)
 		done = scan_entry(scan, names->items[i], err);
-	while (prior_next(&scan->prior)) /* nodes of the last snapshot that no name met are gone */
-		;
+	prior_skip_rest(&scan->prior);
 	if (scan->prior.broken || scan->prior.count != f->count)
 		atomic_store(&f->changed, true);
 	prior_close(&scan->prior);
