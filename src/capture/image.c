@@ -149,15 +149,20 @@ struct map_writer {
 	struct map_range pending;   /* length 0: none; equal neighbours are joined */
 };
 
-static int put_range(struct map_writer *m, const struct map_range *r, struct error *err)
+/* In pieces where it is longer than a record can say. */
+static int put_range(struct map_writer *m, const struct map_range *range, struct error *err)
 {
-	if (!r->length)
-		return 0;
-	buf_clear(&m->record);
-	map_range_encode(&m->record, r);
-	if (!buf_ok(&m->record))
-		return no_memory(err);
-	return seq_add(m->pages, m->record.data, m->record.len, NULL, 0, r->length, err);
+	struct map_range r = *range;
+	for (uint64_t left = range->length; left; left -= r.length) {
+		r.length = left < MAP_LENGTH_MAX ? left : MAP_LENGTH_MAX;
+		buf_clear(&m->record);
+		map_range_encode(&m->record, &r);
+		if (!buf_ok(&m->record))
+			return no_memory(err);
+		if (seq_add(m->pages, m->record.data, m->record.len, NULL, 0, r.length, err) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 static int add_to_map(struct map_writer *m, const struct map_range *r, struct error *err)
