@@ -260,12 +260,26 @@ static int note_data(void *cookie, uint64_t at, uint64_t length, enum block_exte
 	return kind == BLOCK_DATA ? add_range(&v->ranges, &v->range_count, &v->range_cap, at, length) : 0;
 }
 
-static int plan_raw(struct volume *v, struct error *err)
+/* Data from there to the end of the region goes into ranges; holes of a sparse file are known to be zeros. */
+static int plan_data(struct volume *v, uint64_t from, struct error *err)
 {
-	v->window = v->gap ? WINDOW_METADATA : WINDOW_RAW;
-	if (block_extents(v->block, 0, v->block->size, note_data, v, err) < 0)
-		return err && err->kind ? -1 : no_memory(err);
-	return add_windows(v, err);
+	struct error why = { 0 };
+	if (block_extents(v->block, from, v->block->size - from, note_data, v, &why) == 0)
+		return 0;
+	if (why.kind == ERR_NONE)
+		return no_memory(err);
+	return error_set(err, why.kind, "%s", why.text);
+}
+
+/* What lies behind the filesystem in its partition belongs to nobody: kept unless zero. */
+static int plan_tail(struct volume *v, struct error *err)
+{
+	uint64_t end = v->fs->info.size;
+	if (end >= v->block->size)
+		return 0;
+	if (note_used(v, end, v->block->size - end) < 0)
+		return no_memory(err);
+	return plan_data(v, end, err);
 }
 
 /* *ret_ok false: what the reader says contradicts itself, so it is not believed. */
@@ -299,16 +313,20 @@ static int plan_mapped(struct volume *v, bool *ret_ok, struct error *err)
 		snprintf(v->reason, sizeof v->reason, "two files share a block, or a file uses a block that is marked free");
 		return 0;
 	}
-	/* What lies behind the filesystem in its partition belongs to nobody: kept unless zero. */
-	uint64_t end = v->fs->info.size;
-	if (end < v->block->size && (note_used(v, end, v->block->size - end) < 0 || add_range(&v->ranges, &v->range_count, &v->range_cap, end, v->block->size - end) < 0))
-		return no_memory(err);
+	if (plan_tail(v, err) < 0)
+		return -1;
 	if (add_windows(v, err) < 0 || add_files(v, err) < 0)
 		return -1;
 	if (v->piece_count)
 		qsort(v->pieces, v->piece_count, sizeof *v->pieces, pieces_by_place);
 	*ret_ok = true;
 	return 0;
+}
+
+static int plan_raw(struct volume *v, struct error *err)
+{
+	v->window = v->gap ? WINDOW_METADATA : WINDOW_RAW;
+	return plan_data(v, 0, err) < 0 ? -1 : add_windows(v, err);
 }
 
 int volume_plan(struct volume *v, struct error *err)
