@@ -113,7 +113,7 @@ static void tell_raw(struct image *image, const struct volume *v)
 	if (strcmp(v->reason, "no reader for it") == 0)
 		return;
 	error_set(&err, ERR_CORRUPT, "%s is stored raw, all that is not zero: %s", v->block->label, v->reason);
-	warn(image->options->warner, &err);
+	image_complain(image, &err);
 }
 
 static int plan_all(struct layout *l, struct image *image, struct error *err)

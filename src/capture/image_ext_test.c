@@ -198,6 +198,7 @@ static void expect_raw(const char *reason)
 	if (!strstr(s.volumes[0].raw_reason, reason))
 		fail_msg("the reason is: %s", s.volumes[0].raw_reason);
 	assert_true(warnings.count > 0);
+	assert_int_equal(s.totals.warnings, warnings.count); /* of the snapshot and of the exit code alike */
 	struct mapped m;
 	expect_disk(&s, disk, &m);
 	assert_null(memchr(m.kinds, MAP_UNUSED, m.size));
