@@ -236,6 +236,25 @@ static void a_journal_that_is_not_replayed(void **state)
 	expect_raw("journal");
 }
 
+/* Folders with two names each double the ways with every level; one way to each is enough. */
+static void folders_that_are_linked_twice(void **state)
+{
+	(void)state;
+	need_tools("mkfs.ext4 debugfs");
+	shell(TOOLS "cd %s && rm -rf source && mkdir source && path=source && for i in $(seq 40); do path=$path/d; mkdir $path; done && echo x >$path/bottom", t.root);
+	make_fs("-O ^metadata_csum", "16M");
+	shell(TOOLS "cd %s && (path=; for i in $(seq 40); do echo \"link $path/d $path/e\"; path=$path/d; done) | debugfs -w -f - disk >/dev/null 2>&1", t.root);
+	struct snapshot s = take(disk);
+	expect_disk(&s, disk, NULL);
+	char path[200] = "";
+	for (size_t i = 0; i < 40; i++)
+		memcpy(path + 2 * i, "/d", 3);
+	strcat(path, "/bottom");
+	expect_file(&s, &s.volumes[0].tree, path, "x\n", 2);
+	assert_true(warned_of(&warnings, "a second name"));
+	snapshot_done(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +265,7 @@ int main(void)
 		cmocka_unit_test(two_files_in_one_block),
 		cmocka_unit_test(a_file_in_a_free_block),
 		cmocka_unit_test(a_journal_that_is_not_replayed),
+		cmocka_unit_test(folders_that_are_linked_twice),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -14,8 +14,9 @@
 struct tree_walk {
 	struct volume *volume;
 	struct writer_slot at;
-	uint64_t *open;  /* inodes of the folders from the root to here */
 	unsigned depth;
+	uint64_t *seen; /* inodes of the folders that were listed: an open-addressing set, 0 is an empty place */
+	size_t seen_count, seen_cap;
 };
 
 /* One name of a folder that is being listed. */
@@ -189,19 +190,45 @@ static int add_node(struct tree_walk *w, struct seq_writer *pages, struct listed
 	return seq_add(pages, record.data, record.len, node.name, node.name_len, 1, err);
 }
 
-static bool is_open(const struct tree_walk *w, uint64_t inode)
+static uint64_t *seen_place(uint64_t *seen, size_t cap, uint64_t inode)
 {
-	for (unsigned i = 0; i < w->depth; i++)
-		if (w->open[i] == inode)
-			return true;
-	return false;
+	size_t at = (size_t)(inode * 0x9e3779b97f4a7c15u >> 20) & (cap - 1);
+	while (seen[at] && seen[at] != inode)
+		at = (at + 1) & (cap - 1);
+	return &seen[at];
+}
+
+/* 1: for the first time; 0: it was there before; -1: out of memory. A folder has one name; a disk that gives it several could make ways without end. */
+static int see(struct tree_walk *w, uint64_t inode)
+{
+	if (w->seen_count * 2 >= w->seen_cap) {
+		size_t cap = w->seen_cap ? w->seen_cap * 2 : 1024;
+		uint64_t *grown = calloc(cap, sizeof *grown);
+		if (!grown)
+			return -1;
+		for (size_t i = 0; i < w->seen_cap; i++)
+			if (w->seen[i])
+				*seen_place(grown, cap, w->seen[i]) = w->seen[i];
+		free(w->seen);
+		w->seen = grown;
+		w->seen_cap = cap;
+	}
+	uint64_t *at = seen_place(w->seen, w->seen_cap, inode);
+	if (*at)
+		return 0;
+	*at = inode;
+	w->seen_count++;
+	return 1;
 }
 
 static int list_folder(struct tree_walk *w, uint64_t inode, struct listing *l, struct error *err)
 {
 	struct error why = { 0 };
-	if (w->depth == DEPTH_MAX || is_open(w, inode)) {
-		complain(w, inode, "this folder contains itself, or lies too deep; its entries are left out of the tree");
+	int first = w->depth < DEPTH_MAX ? see(w, inode) : 0;
+	if (first < 0)
+		return no_memory(err);
+	if (!first) {
+		complain(w, inode, "this folder has a second name, contains itself, or lies too deep; its entries are left out of the tree here");
 		return 0;
 	}
 	int done = w->volume->fs->driver->entries(w->volume->fs, inode, list_entry, l, &why);
@@ -222,9 +249,7 @@ static int store_folder(struct tree_walk *w, uint64_t inode, struct id *ret, str
 	CLEAN(seq_writer_cleanup) struct seq_writer *pages = NULL;
 	if (list_folder(w, inode, &l, err) < 0 || seq_writer_new(&pages, SEQ_ENTRIES, writer_put_page, &w->at, err) < 0)
 		return -1;
-	bool entered = w->depth < DEPTH_MAX;
-	if (entered)
-		w->open[w->depth++] = inode;
+	w->depth++;
 	int done = 0;
 	char *last = NULL;
 	for (size_t i = 0; done == 0 && i < l.count; i++) {
@@ -239,7 +264,7 @@ static int store_folder(struct tree_walk *w, uint64_t inode, struct id *ret, str
 		}
 	}
 	free(last);
-	w->depth -= entered;
+	w->depth--;
 	return done < 0 ? -1 : seq_finish(pages, ret, err);
 }
 
@@ -297,12 +322,9 @@ int volume_trees(struct volume *v, unsigned slot, struct error *err)
 	v->root_attr = root.attr;
 	root.attr = (struct attr){ 0 };
 	fs_inode_done(&root);
-	w.open = calloc(DEPTH_MAX, sizeof *w.open);
-	if (!w.open)
-		return no_memory(err);
 	v->image->dirs++;
 	int done = store_folder(&w, number, &v->tree, err);
-	free(w.open);
+	free(w.seen);
 	v->has_tree = done == 0;
 	return done;
 }
