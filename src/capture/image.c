@@ -213,19 +213,45 @@ static int unreadable_by_place(const void *a, const void *b)
 	return x->at < y->at ? -1 : x->at > y->at;
 }
 
-/* Unreadable ranges up to a place, each after what lies before it. */
+/* Unreadable ranges up to a place, each after what lies before it. One may reach past that place. */
 static int add_unreadable(struct map_writer *m, const struct volume *v, size_t *used, size_t *next, uint64_t to, struct error *err)
 {
 	for (; *next < v->unreadable_count && v->offset + v->unreadable[*next].at < to; ++*next) {
-		uint64_t at = v->offset + v->unreadable[*next].at, end = at + v->unreadable[*next].length;
-		if (end <= m->at)
-			continue;
+		uint64_t at = v->offset + v->unreadable[*next].at, end = at + v->unreadable[*next].length, stop = end < to ? end : to;
 		if (at < m->at)
 			at = m->at;
-		if (add_empty(m, v, used, at, err) < 0 || add_to_map(m, &(struct map_range){ .kind = MAP_UNREADABLE, .length = end - at }, err) < 0)
+		if (at < stop && (add_empty(m, v, used, at, err) < 0 || add_to_map(m, &(struct map_range){ .kind = MAP_UNREADABLE, .length = stop - at }, err) < 0))
 			return -1;
+		if (end > to)
+			break;
 	}
 	return add_empty(m, v, used, to, err);
+}
+
+/* A stored range without what of it the device did not give: there the chunk holds zeros that never were on the disk. */
+static int add_stored(struct map_writer *m, const struct volume *v, const struct stored_range *s, size_t *next, struct error *err)
+{
+	uint64_t at = s->at, end = s->at + s->length;
+	while (at < end) {
+		while (*next < v->unreadable_count && v->unreadable[*next].at + v->unreadable[*next].length <= at)
+			++*next;
+		const struct byte_range *bad = *next < v->unreadable_count && v->unreadable[*next].at < end ? &v->unreadable[*next] : NULL;
+		bool readable = !bad || bad->at > at;
+		uint64_t stop = !bad ? end : readable ? bad->at : bad->at + bad->length;
+		if (stop > end)
+			stop = end;
+		struct map_range r = { .kind = MAP_UNREADABLE, .length = stop - at };
+		if (readable) {
+			r.kind = MAP_DATA;
+			r.chunk = s->chunk;
+			r.offset = s->offset + (uint32_t)(at - s->at);
+			r.chunk_length = s->chunk_length;
+		}
+		if (add_to_map(m, &r, err) < 0)
+			return -1;
+		at = stop;
+	}
+	return 0;
 }
 
 static int map_volume(struct map_writer *m, struct volume *v, struct error *err)
@@ -239,8 +265,7 @@ static int map_volume(struct map_writer *m, struct volume *v, struct error *err)
 		const struct stored_range *s = &v->stored[i];
 		if (v->offset + s->at < m->at)
 			return error_set(err, ERR_CORRUPT, "image of %s: one byte is stored twice; this is a defect of the program, please report it", v->block->label);
-		struct map_range r = { .kind = MAP_DATA, .length = s->length, .chunk = s->chunk, .offset = s->offset, .chunk_length = s->chunk_length };
-		if (add_unreadable(m, v, &used, &bad, v->offset + s->at, err) < 0 || add_to_map(m, &r, err) < 0)
+		if (add_unreadable(m, v, &used, &bad, v->offset + s->at, err) < 0 || add_stored(m, v, s, &bad, err) < 0)
 			return -1;
 	}
 	return add_unreadable(m, v, &used, &bad, v->offset + v->block->size, err);

@@ -56,12 +56,116 @@ static void a_disk_near_the_limit(void **state)
 	}
 }
 
+/* --- partitions ---------------------------------------------------------------------------- */
+
+/* Boot code, data between partitions and behind the last one, logical partitions, an odd end: the image holds every byte. */
+static void gaps_hold_data_too(void **state)
+{
+	(void)state;
+	static const char *const tables[] = {
+		"label: dos\nstart=2048,size=8192,type=83\nstart=20480,size=20000,type=5\nstart=22528,size=4096,type=83\nstart=30720,size=2048,type=7\n",
+		"label: gpt\nstart=2048,size=8192\nstart=20480,size=20000,name=second\n",
+	};
+	need_tools("sfdisk");
+	for (size_t i = 0; i < 2; i++) {
+		shell(TOOLS "cd %s && rm -f disk && truncate -s 25000000 disk && printf '%s' | sfdisk -q disk", t.root, tables[i]);
+		shell("cd %s && for at in 3 1500 2048 10239 10240 19000 20481 22530 30719 31000 33000 41000; do printf 'sector %%d' $at | dd of=disk bs=512 seek=$at conv=notrunc status=none; done",
+		      t.root);
+		if (i == 0) /* up to an end that is no sector's; a GPT has its copy there */
+			shell("cd %s && printf odd >>disk", t.root);
+		struct snapshot s = take(disk);
+		assert_int_equal(s.table, i + 1);
+		assert_int_equal(s.volume_count, i ? 2 : 3);
+		expect_disk(&s, disk, NULL);
+		snapshot_done(&s);
+	}
+}
+
+/* A disk with a table and nothing in it. */
+static void a_table_without_partitions(void **state)
+{
+	(void)state;
+	need_tools("sfdisk");
+	shell(TOOLS "cd %s && rm -f disk && truncate -s 5000000 disk && echo label: gpt | sfdisk -q disk && printf x | dd of=disk bs=1 seek=3000000 conv=notrunc status=none", t.root);
+	struct snapshot s = take(disk);
+	assert_int_equal(s.volume_count, 0);
+	expect_disk(&s, disk, NULL);
+	snapshot_done(&s);
+}
+
+/* --- what a device does not give -------------------------------------------------------------- */
+
+static uint32_t bad_first, bad_length;
+
+/* In a child: a part of the disk cannot be read. */
+static int image_with_bad_sectors(void)
+{
+	struct capture_image_options o = options_of(disk);
+	struct snapshot s = { 0 };
+	struct error err = { 0 };
+	struct id id;
+	CHILD_WANTS(fail_reads(bad_first, bad_first + bad_length));
+	if (capture_image(t.repo, &o, &s, &id, &err) < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return 1;
+	}
+	CHILD_WANTS(warnings.count > 0 && s.totals.warnings == warnings.count);
+	return 0;
+}
+
+/* What was not read is known as such, from first to end; all else is as it is. */
+static void expect_bad(uint64_t first, uint64_t end)
+{
+	struct snapshot s = { 0 };
+	struct id id;
+	test_repo_open(&t);
+	in_child(image_with_bad_sectors);
+	test_repo_open(&t);
+	TEST_OK(repo_snapshot_find(t.repo, "latest", &id, &s, &err));
+	struct mapped m = read_map(&s);
+	CLEAN_FREE uint8_t *bytes = read_disk(disk, m.size);
+	for (uint64_t i = 0; i < m.size; i++) {
+		bool bad = i >= first && i < end;
+		if (bad != (m.kinds[i] == MAP_UNREADABLE) || m.bytes[i] != (bad ? 0 : bytes[i]))
+			fail_msg("byte %llu: kind %u", (unsigned long long)i, m.kinds[i]);
+	}
+	mapped_done(&m);
+	snapshot_done(&s);
+}
+
+/* Two blocks in the middle of data: fewer than are left out where they are zeros. */
+static void bad_sectors_amid_data(void **state)
+{
+	(void)state;
+	bad_first = (200 << 20) + 73728;
+	bad_length = 8192;
+	shell("cd %s && rm -f disk && truncate -s %d disk && head -c 600000 /dev/urandom | dd of=disk bs=4096 seek=%d conv=notrunc status=none", t.root, 201 << 20,
+	      (200 << 20) / 4096);
+	expect_bad(bad_first, bad_first + bad_length);
+}
+
+/* A partition that begins at sector 63: blocks in which the device is asked again, and in which zeros are left out, do not begin at the same places. */
+static void bad_sectors_between_zeros_and_data(void **state)
+{
+	(void)state;
+	need_tools("sfdisk");
+	bad_first = (200 << 20) + 3584;
+	bad_length = 100;
+	shell(TOOLS "cd %s && rm -f disk && truncate -s %d disk && printf 'label: dos\\nstart=63,size=409700\\n' | sfdisk -q disk && "
+	      "(head -c 4096 /dev/zero && head -c 61440 /dev/urandom) | dd of=disk bs=4096 seek=%d conv=notrunc status=none", t.root, 201 << 20, (200 << 20) / 4096);
+	expect_bad(bad_first, (200 << 20) + 3584 + 4096);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(zeros_of_any_size),
 		cmocka_unit_test(bytes_of_any_size),
 		cmocka_unit_test(a_disk_near_the_limit),
+		cmocka_unit_test(gaps_hold_data_too),
+		cmocka_unit_test(a_table_without_partitions),
+		cmocka_unit_test(bad_sectors_amid_data),
+		cmocka_unit_test(bad_sectors_between_zeros_and_data),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
