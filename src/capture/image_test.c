@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "capture/test_image.h"
+#include "capture/volume.h"
 
 /* --- disks without a filesystem ------------------------------------------------------------ */
 
@@ -156,6 +157,87 @@ static void bad_sectors_between_zeros_and_data(void **state)
 	expect_bad(bad_first, (200 << 20) + 3584 + 4096);
 }
 
+/* --- a filesystem that is made up ------------------------------------------------------------- */
+
+static uint64_t made_up_root(struct fs *fs)
+{
+	(void)fs;
+	return 2;
+}
+
+static int made_up_inode(struct fs *fs, uint64_t number, struct fs_inode *ret, struct error *err)
+{
+	(void)fs;
+	(void)err;
+	*ret = (struct fs_inode){ .number = number, .attr = { .mode = S_IFDIR | 0755, .ino = number, .nlink = 2 } };
+	return 0;
+}
+
+static int made_up_entries(struct fs *fs, uint64_t directory, fs_entry_fn fn, void *cookie, struct error *err)
+{
+	(void)fs;
+	(void)directory;
+	(void)fn;
+	(void)cookie;
+	(void)err;
+	return 0;
+}
+
+static void made_up_close(struct fs *fs)
+{
+	(void)fs;
+}
+
+static void count_inode(void *cookie, const uint8_t *record, size_t len)
+{
+	struct inode_record inode;
+	TEST_OK(inode_record_decode(&inode, record, len, &err));
+	++((unsigned *)cookie)[inode.number];
+	inode_record_done(&inode);
+}
+
+/* A file in a million pieces does not fit into a record of the inode table: the table does without it, the image goes on. */
+static void a_file_in_a_million_pieces(void **state)
+{
+	(void)state;
+	enum { PIECES = 1000000 };
+	static const struct fs_driver driver = { .name = "made up", .root = made_up_root, .inode = made_up_inode, .entries = made_up_entries, .close = made_up_close };
+	struct fs fs = { .driver = &driver };
+	struct capture_image_options o = options_of("");
+	struct volume_file files[3] = { { .inode = 1 }, { .inode = 2 }, { .inode = 3 } };
+	test_repo_open(&t);
+	test_begin(&t);
+	struct image image = { .options = &o, .writer = t.writer };
+	struct volume v = { .image = &image, .fs = &fs, .info = { .walkable = true }, .files = files, .file_count = 3 };
+	TEST_OK(block_open_memory(&v.block, files, 1, false, &err));
+	files[1].extents = calloc(PIECES, sizeof *files[1].extents);
+	files[1].extent_count = PIECES;
+	files[1].size = PIECES * 4096ull;
+	for (uint64_t i = 0; i < PIECES; i++)
+		files[1].extents[i] = (struct fs_extent){ i * 4096, (i * 7919 % PIECES) << 20, 4096, false };
+	TEST_OK(volume_trees(&v, 0, &err));
+	assert_true(v.has_tree);
+	TEST_OK(writer_flush(t.writer, &err));
+	unsigned seen[4] = { 0 };
+	CLEAN(seq_reader_cleanup) struct seq_reader *reader = NULL;
+	TEST_OK(seq_reader_new(&reader, SEQ_INODES, &v.inodes, repo_get_page, t.repo, &err));
+	for (bool more = true; more;) {
+		const uint8_t *record;
+		size_t len;
+		TEST_OK(seq_next(reader, &more, &record, &len, NULL, &err));
+		if (more)
+			count_inode(seen, record, len);
+	}
+	assert_int_equal(seen[1], 1);
+	assert_int_equal(seen[2], 0);
+	assert_int_equal(seen[3], 1);
+	free(files[1].extents);
+	block_free(v.block);
+	attr_done(&v.root_attr);
+	writer_free(t.writer);
+	t.writer = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -166,6 +248,7 @@ int main(void)
 		cmocka_unit_test(a_table_without_partitions),
 		cmocka_unit_test(bad_sectors_amid_data),
 		cmocka_unit_test(bad_sectors_between_zeros_and_data),
+		cmocka_unit_test(a_file_in_a_million_pieces),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -300,7 +300,11 @@ static int store_inodes(struct volume *v, struct writer_slot *at, struct error *
 	for (size_t i = 0; i < v->file_count; i++) {
 		uint8_t key[8];
 		inode_record_key(v->files[i].inode, key);
-		if (encode_inode(&record, &v->files[i], err) < 0 || seq_add(pages, record.data, record.len, key, sizeof key, 1, err) < 0)
+		if (encode_inode(&record, &v->files[i], err) < 0)
+			return -1;
+		if (record.len > SEQ_RECORD_MAX) /* hundreds of thousands of extents: the next image reads the file again */
+			continue;
+		if (seq_add(pages, record.data, record.len, key, sizeof key, 1, err) < 0)
 			return -1;
 	}
 	return seq_finish(pages, &v->inodes, err);
