@@ -82,10 +82,10 @@ static void a_torn_block_is_in_no_pack(void **state)
 static void whole_packs_survive_a_failure(void **state)
 {
 	(void)state;
-	enum { COUNT = 100, SIZE = 1 << 20 };
+	enum { COUNT = 200, SIZE = 1 << 20 };
 	uint8_t *data = malloc(SIZE);
 	struct fault full[] = {
-		{ .call = FAULT_PUT_APPEND, .effect = FAULT_SHORT, .from = 72, .sys = ENOSPC, .prefix = "packs/" },
+		{ .call = FAULT_PUT_APPEND, .effect = FAULT_SHORT, .from = 142, .sys = ENOSPC, .prefix = "packs/" },
 		{ .call = FAULT_PUT_BEGIN, .effect = FAULT_FAIL, .sys = ENOSPC, .prefix = "index/" },
 	};
 	for (int with_index = 0; with_index < 2; with_index++) {
@@ -102,7 +102,7 @@ static void whole_packs_survive_a_failure(void **state)
 			if (writer_put(t.writer, 0, CHUNK_DATA, data, SIZE, &id, &why) < 0)
 				break;
 		}
-		assert_in_range(stored, 64, COUNT - 1);
+		assert_in_range(stored, 128, COUNT - 1); /* in the fifth pack; the fourth may still wait for its table */
 		assert_int_equal(why.kind, ERR_NO_SPACE);
 		/* Who goes on all the same is told the reason, not that there was one. */
 		struct error again = { 0 };
@@ -117,7 +117,7 @@ static void whole_packs_survive_a_failure(void **state)
 			test_chunk(&t, data, SIZE);
 		}
 		writer_stats(t.writer, &stats);
-		assert_in_range(stats.chunks_known, 62, COUNT); /* two packs of 32 MiB */
+		assert_in_range(stats.chunks_known, 93, COUNT);
 		writer_free(t.writer);
 		t.writer = NULL;
 	}
