@@ -26,6 +26,16 @@ static void make_fs(const char *options, const char *size)
 	shell(TOOLS "cd %s && test ! -e source/holes || debugfs -w -R 'set_inode_field /holes size 300000' disk 2>/dev/null", t.root);
 }
 
+/* "Block count:   1024"; false for another line. */
+static bool number_after(const char *line, const char *title, unsigned long long *ret)
+{
+	size_t len = strlen(title);
+	if (strncmp(line, title, len) != 0)
+		return false;
+	*ret = strtoull(line + len, NULL, 10);
+	return true;
+}
+
 /* What dumpe2fs calls free, one byte a block; all else is used. */
 static uint8_t *free_blocks(uint64_t *ret_count, unsigned *ret_block_size)
 {
@@ -37,12 +47,12 @@ static uint8_t *free_blocks(uint64_t *ret_count, unsigned *ret_block_size)
 	assert_non_null(f);
 	while (fgets(line, sizeof line, f)) {
 		unsigned long long value;
-		if (sscanf(line, "Block count: %llu", &value) == 1) {
+		if (number_after(line, "Block count:", &value)) {
 			*ret_count = value;
 			map = calloc(1, value);
-		} else if (sscanf(line, "Block size: %llu", &value) == 1) {
+		} else if (number_after(line, "Block size:", &value)) {
 			*ret_block_size = (unsigned)value;
-		} else if (sscanf(line, "Cluster size: %llu", &value) == 1) {
+		} else if (number_after(line, "Cluster size:", &value)) {
 			cluster = (unsigned)value / *ret_block_size;
 		} else if (map && strncmp(line, "  Free blocks: ", 15) == 0) {
 			for (char *at = line + 15; *at >= '0' && *at <= '9';) {
