@@ -91,7 +91,7 @@ damaged() {
 			[ $code = 0 ] || [ -s err ]
 			if [ "${command%% *}" = check ] && [ $code = 0 ]; then
 				case $path in
-				repo/sessions/* | repo/tombstones/*) ;; # nothing depends on them
+				repo/sessions/* | repo/tombstones/* | repo/fences/*) ;; # nothing depends on them
 				repo/snapshots/*) [ "$1" = gone ] ;; # as if it had been removed
 				*)
 					echo "check did not see: $1 $path"

@@ -246,7 +246,8 @@ int repo_check(struct repo *r, const struct check_options *options, const struct
 	if (list_ids(&c, object_prefix(SEAL_SNAPSHOT), &snapshots, err) < 0 || load_index(&c, err) < 0)
 		return -1;
 	if (check_keys(&c, err) < 0 || check_documents(&c, SEAL_SESSION, decode_session, err) < 0 ||
-	    check_documents(&c, SEAL_TOMBSTONE, decode_tombstone, err) < 0)
+	    check_documents(&c, SEAL_TOMBSTONE, decode_tombstone, err) < 0 ||
+	    check_documents(&c, SEAL_FENCE, decode_tombstone, err) < 0)
 		return -1;
 	progress_add_total(options->progress, snapshots.len / ID_SIZE, 0);
 	if (check_packs(&c, err) < 0 || check_snapshots(&c, &snapshots, err) < 0)

@@ -7,7 +7,7 @@ import struct
 from blake3 import keyed_hash
 from libraries import NotAuthentic, argon2id, chacha20_poly1305_open, hkdf, zstd_frame
 
-DATA, METADATA, INDEX, SNAPSHOT, SESSION, TOMBSTONE = range(1, 7)
+DATA, METADATA, INDEX, SNAPSHOT, SESSION, TOMBSTONE, FENCE = range(1, 8)
 ENTRIES, PARTS, RANGES, INODES = range(1, 5)
 MOST_RAW = 8388608
 MOST_SPAN = 2**63 - 1
@@ -498,8 +498,8 @@ class Repository:
 
 	def fenced(self):
 		fenced = set()
-		for name in self.names("tombstones"):
-			f = document(self.sealed("tombstones", name, TOMBSTONE)[1], {})
+		for name in self.names("fences"):
+			f = document(self.sealed("fences", name, FENCE)[1], {})
 			ids = f.get(10, [b""])[0]
 			fenced.update(ids[i:i + 32] for i in range(0, len(ids), 32))
 		return fenced

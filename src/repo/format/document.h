@@ -113,11 +113,14 @@ void snapshot_encode(struct buf *b, const struct snapshot *s);
 int snapshot_decode(struct snapshot *ret, const uint8_t *bytes, size_t len, struct error *err);
 
 /* --- session and tombstone ------------------------------------------------------------------------ */
+enum session_work { WORK_BACKUP = 1, WORK_IMAGE = 2, WORK_COLLECT = 3, WORK_COPY = 4, WORK_REPAIR = 5 };
+
 struct session {
 	struct time_ns started, refreshed;
 	char *host;                         /* owned */
 	uint64_t pid;
-	uint8_t work;                       /* 1 backup, 2 image, 3 collect, 4 copy, 5 repair */
+	uint8_t work;                       /* enum session_work, or a later version's */
+	char *process;                      /* which process exactly (repo/sessions.h), or ""; owned */
 };
 void session_done(struct session *s);
 void session_encode(struct buf *b, const struct session *s);
@@ -126,12 +129,12 @@ int session_decode(struct session *ret, const uint8_t *bytes, size_t len, struct
 struct tombstone {
 	struct time_ns time;
 	struct id session;                  /* the collector's */
-	struct id *chunks;                  /* ascending; no longer to be relied on */
-	size_t chunk_count;
 	struct id *packs;                   /* ascending; whole packs that will go */
 	size_t pack_count;
 	struct id *fenced;                  /* ascending; sessions whose snapshots do not count */
 	size_t fenced_count;
+	struct id *awaited;                 /* ascending; sessions that may not know of this tombstone: the packs stay until these have ended */
+	size_t awaited_count;
 };
 void tombstone_done(struct tombstone *t);
 void tombstone_encode(struct buf *b, const struct tombstone *t);

@@ -195,7 +195,8 @@ static void sessions_and_tombstones_come_back_whole(void **state)
 {
 	(void)state;
 	char host[] = "laptop";
-	struct session s = { { -5, 1 }, { 1700000000, 999999999 }, host, 12345, 3 };
+	char process[] = "boot 4026531836 99";
+	struct session s = { { -5, 1 }, { 1700000000, 999999999 }, host, 12345, 3, process };
 	CLEAN(session_done) struct session back = { 0 };
 	CLEAN_BUF struct buf b = BUF_INIT;
 	session_encode(&b, &s);
@@ -205,16 +206,17 @@ static void sessions_and_tombstones_come_back_whole(void **state)
 	assert_int_equal(time_compare(back.refreshed, s.refreshed), 0);
 	assert_int_equal(back.pid, 12345);
 	assert_int_equal(back.work, 3);
+	assert_string_equal(back.process, process);
 
 	struct id ids[] = { { { 1 } }, { { 2 } }, { { 3 } } };
-	struct tombstone t = { .time = { 5, 6 }, .session = { { 8 } }, .chunks = ids, .chunk_count = 3, .packs = ids, .pack_count = 1, .fenced = ids + 1, .fenced_count = 2 };
+	struct tombstone t = { .time = { 5, 6 }, .session = { { 8 } }, .packs = ids, .pack_count = 3, .awaited = ids, .awaited_count = 1, .fenced = ids + 1, .fenced_count = 2 };
 	CLEAN(tombstone_done) struct tombstone t_back = { 0 };
 	buf_clear(&b);
 	tombstone_encode(&b, &t);
 	assert_int_equal(tombstone_decode(&t_back, b.data, b.len, NULL), 0);
-	assert_int_equal(t_back.chunk_count, 3);
-	assert_int_equal(t_back.pack_count, 1);
-	assert_memory_equal(t_back.chunks, ids, sizeof ids);
+	assert_int_equal(t_back.pack_count, 3);
+	assert_int_equal(t_back.awaited_count, 1);
+	assert_memory_equal(t_back.packs, ids, sizeof ids);
 	assert_int_equal(t_back.fenced_count, 2);
 	assert_memory_equal(t_back.fenced, ids + 1, 2 * sizeof *ids);
 	tombstone_done(&t_back);

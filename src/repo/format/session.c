@@ -5,15 +5,17 @@
 #include "repo/format/document.h"
 #include "repo/format/tags.h"
 
-enum { SESSION_STARTED = 2, SESSION_REFRESHED = 4, SESSION_HOST = 5, SESSION_PID = 7, SESSION_WORK = 9 };
-enum { TOMBSTONE_TIME = 2, TOMBSTONE_SESSION = 4, TOMBSTONE_CHUNKS = 6, TOMBSTONE_PACKS = 8, TOMBSTONE_FENCED = 10 };
-#define SESSION_ALL (TAG_BIT(SESSION_STARTED) | TAG_BIT(SESSION_REFRESHED) | TAG_BIT(SESSION_HOST) | TAG_BIT(SESSION_PID) | TAG_BIT(SESSION_WORK))
+enum { SESSION_STARTED = 2, SESSION_REFRESHED = 4, SESSION_HOST = 5, SESSION_PID = 7, SESSION_WORK = 9, SESSION_PROCESS = 11 };
+enum { TOMBSTONE_TIME = 2, TOMBSTONE_SESSION = 4, TOMBSTONE_PACKS = 8, TOMBSTONE_FENCED = 10, TOMBSTONE_AWAITED = 11 };
+#define SESSION_NEEDED (TAG_BIT(SESSION_STARTED) | TAG_BIT(SESSION_REFRESHED) | TAG_BIT(SESSION_PID) | TAG_BIT(SESSION_WORK))
+#define SESSION_ALL (SESSION_NEEDED | TAG_BIT(SESSION_HOST) | TAG_BIT(SESSION_PROCESS))
 #define TOMBSTONE_ALL \
-	(TAG_BIT(TOMBSTONE_TIME) | TAG_BIT(TOMBSTONE_SESSION) | TAG_BIT(TOMBSTONE_CHUNKS) | TAG_BIT(TOMBSTONE_PACKS) | TAG_BIT(TOMBSTONE_FENCED))
+	(TAG_BIT(TOMBSTONE_TIME) | TAG_BIT(TOMBSTONE_SESSION) | TAG_BIT(TOMBSTONE_PACKS) | TAG_BIT(TOMBSTONE_FENCED) | TAG_BIT(TOMBSTONE_AWAITED))
 
 void session_done(struct session *s)
 {
 	free(s->host);
+	free(s->process);
 	*s = (struct session){ 0 };
 }
 
@@ -28,6 +30,7 @@ void session_encode(struct buf *b, const struct session *s)
 	tag_put(b, SESSION_PID, &value);
 	buf_add_u8(&value, s->work);
 	tag_put(b, SESSION_WORK, &value);
+	tag_put_text(b, SESSION_PROCESS, s->process);
 }
 
 static int session_field(struct session *s, struct tags *t, struct error *err)
@@ -49,6 +52,10 @@ static int session_field(struct session *s, struct tags *t, struct error *err)
 	case SESSION_WORK:
 		s->work = cursor_u8(&t->value);
 		break;
+	case SESSION_PROCESS:
+		if (tag_text(t, &s->process, err) < 0)
+			return -1;
+		break;
 	default:
 		return tag_unknown(t, err);
 	}
@@ -65,9 +72,9 @@ int session_decode(struct session *ret, const uint8_t *bytes, size_t len, struct
 		if (tags_next(&t, SESSION_ALL, &more, err) < 0 || (more && session_field(&s, &t, err) < 0))
 			return -1;
 	}
-	if (tags_require(&t, SESSION_ALL & ~TAG_BIT(SESSION_HOST), 0, err) < 0)
+	if (tags_require(&t, SESSION_NEEDED, 0, err) < 0)
 		return -1;
-	if (!s.host && !(s.host = strdup("")))
+	if ((!s.host && !(s.host = strdup(""))) || (!s.process && !(s.process = strdup(""))))
 		return error_set(err, ERR_NOMEM, "out of memory");
 	*ret = s;
 	s = (struct session){ 0 };
@@ -78,9 +85,9 @@ int session_decode(struct session *ret, const uint8_t *bytes, size_t len, struct
 
 void tombstone_done(struct tombstone *t)
 {
-	free(t->chunks);
 	free(t->packs);
 	free(t->fenced);
+	free(t->awaited);
 	*t = (struct tombstone){ 0 };
 }
 
@@ -97,9 +104,9 @@ void tombstone_encode(struct buf *b, const struct tombstone *t)
 	tags_begin(b);
 	tag_put_time(b, TOMBSTONE_TIME, t->time);
 	tag_put_id(b, TOMBSTONE_SESSION, &t->session);
-	put_ids(b, TOMBSTONE_CHUNKS, t->chunks, t->chunk_count);
 	put_ids(b, TOMBSTONE_PACKS, t->packs, t->pack_count);
 	put_ids(b, TOMBSTONE_FENCED, t->fenced, t->fenced_count);
+	put_ids(b, TOMBSTONE_AWAITED, t->awaited, t->awaited_count);
 }
 
 /* All of the value: ids that ascend; a list that is there is not empty. */
@@ -130,12 +137,12 @@ static int tombstone_field(struct tombstone *s, struct tags *t, struct error *er
 	case TOMBSTONE_SESSION:
 		s->session = field_id(&t->value);
 		break;
-	case TOMBSTONE_CHUNKS:
-		return take_ids(t, &s->chunks, &s->chunk_count, err);
 	case TOMBSTONE_PACKS:
 		return take_ids(t, &s->packs, &s->pack_count, err);
 	case TOMBSTONE_FENCED:
 		return take_ids(t, &s->fenced, &s->fenced_count, err);
+	case TOMBSTONE_AWAITED:
+		return take_ids(t, &s->awaited, &s->awaited_count, err);
 	default:
 		return tag_unknown(t, err);
 	}

@@ -387,7 +387,7 @@ static int again_snapshot(const uint8_t *bytes, size_t len, struct buf *b, struc
 static void make_session(uint64_t *r, struct buf *b)
 {
 	char host[] = "host";
-	struct session s = { random_time(r), random_time(r), random_next(r) & 1 ? host : NULL, random_number(r, 64), (uint8_t)(1 + random_below(r, 5)) };
+	struct session s = { random_time(r), random_time(r), random_next(r) & 1 ? host : NULL, random_number(r, 64), (uint8_t)(1 + random_below(r, 5)), random_next(r) & 1 ? host : NULL };
 	session_encode(b, &s);
 }
 
@@ -397,7 +397,7 @@ static int again_session(const uint8_t *bytes, size_t len, struct buf *b, struct
 	if (session_decode(&s, bytes, len, err) < 0)
 		return -1;
 	session_encode(b, &s);
-	document_again(b, bytes, len, 1 << 2 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 9);
+	document_again(b, bytes, len, 1 << 2 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 9 | 1 << 11);
 	return 0;
 }
 
@@ -408,7 +408,7 @@ static void make_tombstone(uint64_t *r, struct buf *b)
 		ids[i] = random_id(r);
 		ids[i].b[0] = (uint8_t)(i % 20);
 	}
-	struct tombstone t = { .time = random_time(r), .session = random_id(r), .chunks = ids, .chunk_count = random_below(r, 20), .packs = ids + 20 };
+	struct tombstone t = { .time = random_time(r), .session = random_id(r), .awaited = ids, .awaited_count = random_below(r, 20), .packs = ids + 20 };
 	t.pack_count = random_below(r, 20);
 	t.fenced = ids + 10;
 	t.fenced_count = random_below(r, 10);
@@ -421,7 +421,7 @@ static int again_tombstone(const uint8_t *bytes, size_t len, struct buf *b, stru
 	if (tombstone_decode(&t, bytes, len, err) < 0)
 		return -1;
 	tombstone_encode(b, &t);
-	document_again(b, bytes, len, 1 << 2 | 1 << 4 | 1 << 6 | 1 << 8 | 1 << 10);
+	document_again(b, bytes, len, 1 << 2 | 1 << 4 | 1 << 8 | 1 << 10 | 1 << 11);
 	return 0;
 }
 

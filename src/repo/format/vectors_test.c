@@ -152,13 +152,13 @@ static void documents(void **state)
 	snapshot_encode(&b, &s);
 	stands(&b, "0100" "020101" "040980c49fd50c01000000" "050168" "0b042f657463" "0e20" IDS_20 "110dac020000000000000000000000" "1220" IDS_00);
 
-	struct id chunk = counting(0);
-	struct tombstone t = { .time = { 1, 2 }, .session = counting(0x20), .chunks = &chunk, .chunk_count = 1 };
+	struct id pack = counting(0);
+	struct tombstone t = { .time = { 1, 2 }, .session = counting(0x20), .packs = &pack, .pack_count = 1 };
 	buf_clear(&b);
 	tombstone_encode(&b, &t);
-	stands(&b, "0100" "02050202000000" "0420" IDS_20 "0620" IDS_00);
+	stands(&b, "0100" "02050202000000" "0420" IDS_20 "0820" IDS_00);
 
-	struct session open = { { 1, 2 }, { 1, 2 }, host, 300, 1 };
+	struct session open = { { 1, 2 }, { 1, 2 }, host, 300, 1, NULL };
 	buf_clear(&b);
 	session_encode(&b, &open);
 	stands(&b, "0100" "02050202000000" "04050202000000" "050168" "0702ac02" "090101");
