@@ -160,10 +160,15 @@ static int unlock(struct store *store, const struct repo_secret *secret, struct 
 int repo_init(const char *location, const struct repo_secret *secret, const char *label, struct error *err)
 {
 	CLEAN(store_cleanup) struct store *store = NULL;
-	bool taken = false;
 	if (store_open(&store, location, true, err) < 0)
 		return error_add(err, "make repository");
-	bool found;
+	return repo_init_store(store, secret, label, err);
+}
+
+int repo_init_store(struct store *store, const struct repo_secret *secret, const char *label, struct error *err)
+{
+	const char *location = store->location;
+	bool found, taken = false;
 	uint64_t size;
 	if (store->ops->stat(store, HEADER_KEY, &found, &size, err) < 0)
 		return error_add(err, "make repository");
@@ -219,19 +224,28 @@ static int name_cache(struct repo *r, const char *root, struct error *err)
 
 int repo_open(struct repo **ret, const char *location, const struct repo_secret *secret, const char *cache_root, struct error *err)
 {
-	CLEAN_REPO struct repo *r = calloc(1, sizeof *r);
-	uint8_t master[SEAL_KEY_SIZE], cut_key[32];
-	if (!r)
-		return error_set(err, ERR_NOMEM, "open repository: out of memory");
 	struct error why = { 0 };
-	if (store_open(&r->store, location, false, &why) < 0) {
+	struct store *store = NULL;
+	if (store_open(&store, location, false, &why) < 0) {
 		if (why.kind == ERR_NOT_FOUND)
 			return error_set(err, ERR_NOT_FOUND, "open repository: nothing at %s; make it with: twofold init %s", location, location);
 		if (err)
 			*err = why;
 		return error_add(err, "open repository");
 	}
-	if (read_header(r, location, err) < 0 || unlock(r->store, secret, &r->key, master, err) < 0)
+	return repo_open_store(ret, store, secret, cache_root, err);
+}
+
+int repo_open_store(struct repo **ret, struct store *store, const struct repo_secret *secret, const char *cache_root, struct error *err)
+{
+	CLEAN_REPO struct repo *r = calloc(1, sizeof *r);
+	uint8_t master[SEAL_KEY_SIZE], cut_key[32];
+	if (!r) {
+		store_close(store);
+		return error_set(err, ERR_NOMEM, "open repository: out of memory");
+	}
+	r->store = store;
+	if (read_header(r, store->location, err) < 0 || unlock(r->store, secret, &r->key, master, err) < 0)
 		return -1;
 	int opened = seal_keys_open(&r->keys, master, &r->header.repository, err);
 	explicit_bzero(master, sizeof master);

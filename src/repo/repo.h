@@ -39,6 +39,9 @@ int repo_init(const char *location, const struct repo_secret *secret, const char
 /* cache_root: folder under which caches of all repositories lie, or NULL for none. ERR_NOT_FOUND: nothing there;
  * ERR_CORRUPT: something else is there; ERR_AUTH: no key object opens with this secret; ERR_UNSUPPORTED: newer version. */
 int repo_open(struct repo **ret, const char *location, const struct repo_secret *secret, const char *cache_root, struct error *err);
+/* The same on a store that is open already: init borrows it, the repository owns it from here on, also on failure. */
+int repo_init_store(struct store *store, const struct repo_secret *secret, const char *label, struct error *err);
+int repo_open_store(struct repo **ret, struct store *store, const struct repo_secret *secret, const char *cache_root, struct error *err);
 void repo_free(struct repo *r);
 DEFINE_CLEAN(repo, repo_free)
 #define CLEAN_REPO CLEAN(repo_cleanup)
