@@ -2,73 +2,21 @@
 #include <string.h>
 
 #include "cli/commands.h"
+#include "cli/filter.h"
 #include "cli/session.h"
 #include "cli/show.h"
 #include "cli/text.h"
 
 struct snapshots_args {
-	struct text_list hosts, paths, tags;
-	unsigned kind;
+	struct snapshot_filter filter;
 	uint64_t latest;
 };
 
-static const char *const kinds[] = { "all", "files", "image", NULL };
-
 static const struct option_spec snapshots_options[] = {
-	OPTION_LIST(struct snapshots_args, hosts, "host", 0, "NAME", "only those of this host"),
-	OPTION_LIST(struct snapshots_args, paths, "path", 0, "PATH", "only those that hold PATH"),
-	OPTION_LIST(struct snapshots_args, tags, "tag", 0, "TAG", "only those with this tag"),
-	OPTION_CHOICE(struct snapshots_args, kind, "kind", 0, "KIND", "only those of this kind: files or image", kinds),
+	FILTER_OPTIONS(struct snapshots_args, filter),
 	OPTION_NUMBER(struct snapshots_args, latest, "latest", 'n', "N", "only the newest N of them", 0, 0, 0),
 	OPTION_END,
 };
-
-static bool list_has(const struct blob_list *l, const char *text)
-{
-	for (size_t i = 0; i < l->count; i++)
-		if (strcmp(l->items[i].data, text) == 0)
-			return true;
-	return false;
-}
-
-/* Whether path is one of the sources, or lies below one. */
-static bool holds_path(const struct blob_list *sources, const char *path)
-{
-	size_t len = strlen(path);
-	while (len > 1 && path[len - 1] == '/')
-		len--;
-	for (size_t i = 0; i < sources->count; i++) {
-		const struct blob *source = &sources->items[i];
-		bool below = source->len <= len && memcmp(source->data, path, source->len) == 0;
-		if (below && (source->len == len || path[source->len] == '/' || (source->len == 1 && source->data[0] == '/')))
-			return true;
-	}
-	return false;
-}
-
-static bool is_wanted(const struct snapshot *s, const struct snapshots_args *a)
-{
-	bool host = a->hosts.count == 0, path = a->paths.count == 0, tag = a->tags.count == 0;
-	if (a->kind && (a->kind == 2) != (s->kind == SNAPSHOT_IMAGE))
-		return false;
-	for (size_t i = 0; i < a->hosts.count && !host; i++)
-		host = strcmp(s->host, a->hosts.items[i]) == 0;
-	for (size_t i = 0; i < a->paths.count && !path; i++)
-		path = holds_path(&s->sources, a->paths.items[i]);
-	for (size_t i = 0; i < a->tags.count && !tag; i++)
-		tag = list_has(&s->tags, a->tags.items[i]);
-	return host && path && tag;
-}
-
-static void add_joined(struct buf *b, const struct blob_list *l)
-{
-	for (size_t i = 0; i < l->count; i++) {
-		if (i)
-			buf_add(b, ", ", 2);
-		text_escape(b, l->items[i].data, l->items[i].len);
-	}
-	buf_add_u8(b, 0);
-}
 
 static void add_row(struct table *t, const struct snapshot_entry *e)
 {
@@ -77,8 +25,8 @@ static void add_row(struct table *t, const struct snapshot_entry *e)
 	CLEAN_BUF struct buf sources = BUF_INIT, tags = BUF_INIT;
 	CLEAN_FREE char *host = text_escaped(s->host, strlen(s->host));
 	id_to_hex(&e->id, hex);
-	add_joined(&sources, &s->sources);
-	add_joined(&tags, &s->tags);
+	show_joined(&sources, &s->sources);
+	show_joined(&tags, &s->tags);
 	table_cell(t, "%.16s", hex);
 	table_cell(t, "%s", text_time(text, s->time));
 	table_cell(t, "%s", s->kind == SNAPSHOT_IMAGE ? "image" : "files");
@@ -95,7 +43,7 @@ static size_t choose(const struct snapshot_list *list, const struct snapshots_ar
 {
 	size_t count = 0;
 	for (size_t i = list->count; i-- > 0;) {
-		wanted[i] = is_wanted(&list->items[i].snapshot, a) && (!a->latest || count < a->latest);
+		wanted[i] = filter_takes(&a->filter, &list->items[i].snapshot) && (!a->latest || count < a->latest);
 		count += wanted[i];
 	}
 	return count;

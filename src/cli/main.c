@@ -12,6 +12,7 @@ static const struct command *const commands[] = {
 	&command_diff,
 	&command_stats,
 	&command_check,
+	&command_forget,
 	&command_restore,
 	&command_restore_image,
 	&command_key_add,

@@ -261,3 +261,13 @@ json_t *show_snapshot_json(const struct id *id, const struct snapshot *s)
 		set_disk(o, s);
 	return o;
 }
+
+void show_joined(struct buf *b, const struct blob_list *l)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		if (i)
+			buf_add(b, ", ", 2);
+		text_escape(b, l->items[i].data, l->items[i].len);
+	}
+	buf_add_u8(b, 0);
+}

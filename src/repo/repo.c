@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "repo/repo.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -421,10 +422,8 @@ static int take_latest(struct repo *r, struct id *ret_id, struct snapshot *ret, 
 	return 0;
 }
 
-int repo_snapshot_find(struct repo *r, const char *name, struct id *ret_id, struct snapshot *ret, struct error *err)
+int repo_snapshot_resolve(struct repo *r, const char *name, struct id *ret_id, struct error *err)
 {
-	if (strcmp(name, "latest") == 0)
-		return take_latest(r, ret_id, ret, err);
 	size_t len = strlen(name);
 	if (len < 4 || len > 64 || strspn(name, "0123456789abcdef") != len)
 		return error_set(err, ERR_INVALID, "find snapshot '%s': give 'latest', an id, or at least its first 4 digits", name);
@@ -446,8 +445,35 @@ int repo_snapshot_find(struct repo *r, const char *name, struct id *ret_id, stru
 		return error_set(err, ERR_NOT_FOUND, "find snapshot '%s': there is none; see: twofold snapshots", name);
 	if (matches > 1)
 		return error_set(err, ERR_INVALID, "find snapshot '%s': %zu begin so, give more digits", name, matches);
-	if (repo_snapshot_read(r, &match, ret, err) < 0)
-		return -1;
 	*ret_id = match;
 	return 0;
+}
+
+int repo_snapshot_find(struct repo *r, const char *name, struct id *ret_id, struct snapshot *ret, struct error *err)
+{
+	struct id id;
+	if (strcmp(name, "latest") == 0)
+		return take_latest(r, ret_id, ret, err);
+	if (repo_snapshot_resolve(r, name, &id, err) < 0 || repo_snapshot_read(r, &id, ret, err) < 0)
+		return -1;
+	*ret_id = id;
+	return 0;
+}
+
+int repo_snapshot_forget(struct repo *r, const struct id *id, struct error *err)
+{
+	char key[OBJECT_KEY_MAX];
+	bool found;
+	uint64_t size;
+	struct error why = { 0 };
+	object_key(SEAL_SNAPSHOT, id, key);
+	if (r->store->ops->stat(r->store, key, &found, &size, err) < 0)
+		return error_add(err, "forget a snapshot");
+	if (!found)
+		return error_set(err, ERR_NOT_FOUND, "forget a snapshot: %s is gone already", key);
+	if (r->store->ops->remove(r->store, key, &why) == 0)
+		return 0;
+	if (why.kind != ERR_AUTH && why.sys != EROFS)
+		return error_set(err, why.kind, "forget a snapshot: %s", why.text);
+	return error_set(err, why.kind, "forget a snapshot: %.400s; the repository can only be added to from here: forget from where deleting is allowed", why.text);
 }

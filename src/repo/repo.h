@@ -72,8 +72,13 @@ struct snapshot_list {
 int repo_snapshots(struct repo *r, struct snapshot_list *ret, struct error *err);
 void snapshot_list_done(struct snapshot_list *l);
 int repo_snapshot_read(struct repo *r, const struct id *id, struct snapshot *ret, struct error *err);
-/* name: full id, unique prefix of at least 4 digits, or "latest". ERR_NOT_FOUND, or ERR_INVALID when more than one matches. */
+/* name: full id, or unique prefix of at least 4 digits. ERR_NOT_FOUND, or ERR_INVALID when more than one matches. The snapshot is not read, so it may be damaged. */
+int repo_snapshot_resolve(struct repo *r, const char *name, struct id *ret_id, struct error *err);
+/* The same, or "latest"; and reads it. */
 int repo_snapshot_find(struct repo *r, const char *name, struct id *ret_id, struct snapshot *ret, struct error *err);
+/* Deletes the snapshot's object, and nothing else: the chunks that only it referred to become garbage. Damaged ones too. ERR_NOT_FOUND: it is gone already.
+ * A store that lets nothing be deleted: ERR_AUTH, or what the store says, with what to do. */
+int repo_snapshot_forget(struct repo *r, const struct id *id, struct error *err);
 
 /* --- reading chunks: from any thread --------------------------------------------- */
 /* Replaces *ret by the chunk's bytes, authenticated and hashed. ERR_NOT_FOUND: in no segment. */
