@@ -107,6 +107,7 @@ struct option_spec {
 struct cli_common {
 	const char *repository;    /* --repo: as given; NULL: see location.h */
 	const char *password_file; /* --password-file; NULL: see password.h */
+	bool recovery_key;         /* --recovery-key: see password.h */
 	bool json, quiet, no_cache, help;
 	unsigned verbose;
 };

@@ -16,6 +16,8 @@ static const char passwords_text[] =
 	"The default repository is ${XDG_DATA_HOME:-~/.local/share}/twofold/repository. Without a terminal and without any of these,\n"
 	"creating it makes a random key file ${XDG_CONFIG_HOME:-~/.config}/twofold/default.key. Without that file, or a password added\n"
 	"with \"twofold key add\", nothing can be read back: keep a copy of it on another machine.\n"
+	"A recovery key (\"twofold key add --recovery\") is accepted wherever a password is: its 24 words, in a file, a variable, or typed; with --recovery-key\n"
+	"they are asked for line by line, and a mistake is named at once. \"twofold key print FILE\" prints a key file as such words.\n"
 	"A new password (key add, key change) comes from --new-password-file, TWOFOLD_NEW_PASSWORD, or a prompt.\n";
 
 static int show_command(struct cli *cli, const char *name)

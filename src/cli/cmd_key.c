@@ -3,36 +3,93 @@
 
 #include "cli/commands.h"
 #include "cli/password.h"
+#include "cli/recovery.h"
 #include "cli/session.h"
 #include "cli/text.h"
 
 struct key_args {
 	const char *file, *keyfile, *label;
+	bool recovery;
 };
 
 static const struct option_spec key_options[] = {
 	OPTION_TEXT(struct key_args, file, "new-password-file", 0, "FILE", "take the new password, or key file, from FILE"),
 	OPTION_TEXT(struct key_args, keyfile, "new-key-file", 0, "FILE", "make a new random key file FILE"),
+	OPTION_FLAG(struct key_args, recovery, "recovery", 0, "make a new random recovery key, and print its words once"),
 	OPTION_TEXT(struct key_args, label, "label", 0, "TEXT", "name the key (default: user@host)"),
 	OPTION_END,
 };
 
+/* The sheet for the safe: 24 words of the key file's bytes, in a form that --password-file takes too. */
+static void print_words(struct cli *cli, const uint8_t key[RECOVERY_KEY_SIZE], const char *of)
+{
+	char words[RECOVERY_WORDS][RECOVERY_WORD_SIZE], line[RECOVERY_WORDS * RECOVERY_WORD_SIZE + 1] = "";
+	recovery_encode(key, words);
+	cli_print(cli,
+	          "# Twofold recovery key of %s\n"
+	          "# Whoever has these %d words can open the repository. To use them: put this sheet into a file and give it as --password-file,\n"
+	          "# or type them: twofold snapshots --repo LOCATION --recovery-key. Letters of either case; a wrong word is named.\n",
+	          of, RECOVERY_WORDS);
+	for (unsigned i = 0; i < RECOVERY_WORDS; i++) {
+		if (i % RECOVERY_LINE == 0)
+			cli_print(cli, "%s%u", i ? "\n" : "", i / RECOVERY_LINE + 1);
+		cli_print(cli, "  %s", words[i]);
+		snprintf(line + strlen(line), sizeof line - strlen(line), "%s%s", i ? " " : "", words[i]);
+	}
+	cli_print(cli, "\n");
+	if (cli->common.json)
+		cli_json(cli, json_pack("{ss, ss}", "type", "recovery_key", "words", line));
+	explicit_bzero(words, sizeof words);
+	explicit_bzero(line, sizeof line);
+}
+
+static int new_secret(struct secret *ret, struct cli *cli, const struct key_args *a, struct error *err)
+{
+	if (a->recovery)
+		return secret_make_random(ret, err);
+	return a->keyfile ? secret_make_keyfile(ret, a->keyfile, err) : secret_for_key(ret, cli, a->file, err);
+}
+
 static int add(struct cli *cli, struct repo *repo, const struct key_args *a, struct id *ret, struct error *err)
 {
 	CLEAN_SECRET struct secret secret = { 0 };
-	char label[300];
+	struct repo_secret proof;
+	char label[300], of[100], hex[ID_HEX_SIZE];
+	if (!!a->recovery + !!a->keyfile + !!a->file > 1)
+		return cli_usage(cli, err, "make a key: give one of --recovery, --new-key-file, --new-password-file");
 	cli_label(label, sizeof label);
-	if (a->keyfile ? secret_make_keyfile(&secret, a->keyfile, err) < 0 : secret_for_key(&secret, cli, a->file, err) < 0)
+	if (a->recovery)
+		snprintf(label, sizeof label, "recovery key");
+	if (new_secret(&secret, cli, a, err) < 0 || cli_new_secret(cli, &secret, &proof, err) < 0 || repo_key_add(repo, &proof, a->label ? a->label : label, ret, err) < 0)
 		return -1;
-	struct repo_secret proof = { secret.kind == SECRET_PASSWORD ? SEAL_WRAP_PASSPHRASE : SEAL_WRAP_KEYFILE, secret.data, secret.len };
-	return repo_key_add(repo, &proof, a->label ? a->label : label, ret, err);
+	if (!a->recovery)
+		return 0;
+	id_to_hex(&repo->header.repository, hex);
+	snprintf(of, sizeof of, "repository %.16s", hex);
+	print_words(cli, secret.data, of);
+	return 0;
 }
 
-static void tell(struct cli *cli, const char *what, const struct id *id)
+static int key_print_run(struct cli *cli, const void *args, struct error *err)
+{
+	(void)args;
+	CLEAN_SECRET struct secret secret = { 0 };
+	const char *path = cli->operands[0];
+	if (secret_read_file(&secret, path, err) < 0)
+		return -1;
+	if (secret.kind != SECRET_KEYFILE)
+		return error_set(err, ERR_INVALID, "print key: %s holds a password, not a key; make a recovery key with: twofold key add --recovery", path);
+	CLEAN_FREE char *name = text_escaped(path, strlen(path));
+	print_words(cli, secret.data, name ? name : "a key file");
+	return 0;
+}
+
+/* What is told after a sheet of words is a comment in it. */
+static void tell(struct cli *cli, const char *what, const struct id *id, bool comment)
 {
 	char hex[ID_HEX_SIZE];
 	id_to_hex(id, hex);
-	cli_say(cli, "%s key %.16s\n", what, hex);
+	cli_say(cli, "%s%s key %.16s\n", comment ? "# " : "", what, hex);
 	if (cli->common.json)
 		cli_json(cli, json_pack("{ss, ss, ss}", "type", "key", "change", what, "id", hex));
 }
@@ -43,7 +100,7 @@ static int key_add_run(struct cli *cli, const void *args, struct error *err)
 	struct id id;
 	if (cli_open_repo(cli, 0, &repo, err) < 0 || add(cli, repo, args, &id, err) < 0)
 		return -1;
-	tell(cli, "added", &id);
+	tell(cli, "added", &id, ((const struct key_args *)args)->recovery);
 	return 0;
 }
 
@@ -54,10 +111,10 @@ static int key_change_run(struct cli *cli, const void *args, struct error *err)
 	struct id id;
 	if (cli_open_repo(cli, 0, &repo, err) < 0 || add(cli, repo, args, &id, err) < 0)
 		return -1;
-	tell(cli, "added", &id);
+	tell(cli, "added", &id, ((const struct key_args *)args)->recovery);
 	if (repo_key_remove(repo, &repo->key, err) < 0)
 		return -1;
-	tell(cli, "removed", &repo->key);
+	tell(cli, "removed", &repo->key, ((const struct key_args *)args)->recovery);
 	return 0;
 }
 
@@ -130,16 +187,18 @@ static int key_remove_run(struct cli *cli, const void *args, struct error *err)
 		                 search.matches ? "more than one id begins so" : "no id begins so");
 	if (repo_key_remove(repo, &search.id, err) < 0)
 		return -1;
-	tell(cli, "removed", &search.id);
+	tell(cli, "removed", &search.id, false);
 	return 0;
 }
 
 const struct command command_key_add = {
 	.name = "key add",
 	.group = GROUP_REPOSITORY,
-	.summary = "let another password or key file open the repository",
-	.about = "The new password comes from --new-password-file, TWOFOLD_NEW_PASSWORD, or is asked for.",
-	.examples = "twofold key add\ntwofold key add --new-key-file /media/usb/twofold.key",
+	.summary = "let another password, key file or recovery key open the repository",
+	.about = "The new password comes from --new-password-file, TWOFOLD_NEW_PASSWORD, or is asked for.\n"
+		 "\n"
+		 "--recovery makes a key for paper: 24 words, printed once and kept nowhere. They open the repository wherever a password is asked for.",
+	.examples = "twofold key add\ntwofold key add --new-key-file /media/usb/twofold.key\ntwofold key add --recovery | lp",
 	.options = key_options,
 	.args_size = sizeof(struct key_args),
 	.run = key_add_run,
@@ -170,4 +229,16 @@ const struct command command_key_remove = {
 	.min_operands = 1,
 	.max_operands = 1,
 	.run = key_remove_run,
+};
+
+const struct command command_key_print = {
+	.name = "key print",
+	.group = GROUP_REPOSITORY,
+	.summary = "print a key file as words for paper",
+	.operands = "KEYFILE",
+	.min_operands = 1,
+	.max_operands = 1,
+	.about = "The words are the key file in another form: whoever has them can open the repository. They are accepted wherever a password is.",
+	.examples = "twofold key print ~/.config/twofold/default.key | lp",
+	.run = key_print_run,
 };

@@ -22,6 +22,7 @@ extern const struct command command_key_add;
 extern const struct command command_key_list;
 extern const struct command command_key_change;
 extern const struct command command_key_remove;
+extern const struct command command_key_print;
 extern const struct command command_help;
 extern const struct command command_version;
 

@@ -19,6 +19,7 @@ static const struct command *const commands[] = {
 	&command_key_list,
 	&command_key_change,
 	&command_key_remove,
+	&command_key_print,
 	&command_help,
 	&command_version,
 	NULL,

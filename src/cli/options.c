@@ -11,6 +11,7 @@ const struct option_spec common_options[] = {
 	            "the repository (or TWOFOLD_REPOSITORY; by default in your home folder)"),
 	OPTION_TEXT(struct cli_common, password_file, "password-file", 'p', "FILE",
 	            "read the password or key from FILE (see: twofold help passwords)"),
+	OPTION_FLAG(struct cli_common, recovery_key, "recovery-key", 0, "ask for the printed recovery key in place of a password"),
 	OPTION_FLAG(struct cli_common, json, "json", 0, "one JSON object a line, progress too"),
 	OPTION_FLAG(struct cli_common, quiet, "quiet", 'q', "only results, warnings and errors"),
 	OPTION_COUNT(struct cli_common, verbose, "verbose", 'v', "say more; twice for still more"),

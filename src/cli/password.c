@@ -15,6 +15,7 @@
 #include "base/clean.h"
 #include "base/id.h"
 #include "cli/frame.h"
+#include "cli/recovery.h"
 #include "cli/text.h"
 
 static const char key_mark[] = "twofold-key-1 ";
@@ -42,6 +43,23 @@ static int secret_set(struct secret *ret, enum secret_kind kind, const void *dat
 	ret->data = copy;
 	ret->len = len;
 	return 0;
+}
+
+/* A password, or a recovery key where the text has the form of one. line: the password in it, which may be followed by other things. */
+static int secret_from_text(struct secret *ret, const void *text, size_t len, const void *line, size_t line_len, struct error *err)
+{
+	uint8_t key[RECOVERY_KEY_SIZE];
+	switch (recovery_parse(text, len, key, err)) {
+	case RECOVERY_MISTYPED:
+		return -1;
+	case RECOVERY_NONE:
+		return secret_set(ret, SECRET_PASSWORD, line, line_len, err);
+	default:
+		break;
+	}
+	int r = secret_set(ret, SECRET_KEYFILE, key, sizeof key, err);
+	explicit_bzero(key, sizeof key);
+	return r;
 }
 
 /* --- files and commands ---------------------------------------------------------------------------- */
@@ -134,10 +152,10 @@ int secret_read_file(struct secret *ret, const char *path, struct error *err)
 	const char *line = "";
 	if (!is_key) {
 		next_line(&s, &at, &line, &len);
-		if (secret_set(&found, SECRET_PASSWORD, line, len, err) < 0)
+		if (secret_from_text(&found, s.bytes, s.len, line, len, err) < 0)
 			return error_add(err, "password file %s", path);
 	}
-	snprintf(found.origin, sizeof found.origin, "%s %s", is_key ? "the key file" : "the password file", path);
+	snprintf(found.origin, sizeof found.origin, "%s %s", found.kind == SECRET_KEYFILE ? "the key file" : "the password file", path);
 	*ret = found;
 	return 0;
 }
@@ -175,7 +193,7 @@ static int read_command(struct secret *ret, const char *command, struct error *e
 	const char *line = "";
 	next_line(&s, &at, &line, &len);
 	struct secret found = { .source = SECRET_FROM_COMMAND };
-	if (secret_set(&found, SECRET_PASSWORD, line, len, err) < 0)
+	if (secret_from_text(&found, s.bytes, s.len, line, len, err) < 0)
 		return error_add(err, "TWOFOLD_PASSWORD_COMMAND");
 	snprintf(found.origin, sizeof found.origin, "TWOFOLD_PASSWORD_COMMAND");
 	*ret = found;
@@ -185,7 +203,7 @@ static int read_command(struct secret *ret, const char *command, struct error *e
 static int from_variable(struct secret *ret, const char *name, const char *value, struct error *err)
 {
 	struct secret found = { .source = SECRET_FROM_VARIABLE };
-	if (secret_set(&found, SECRET_PASSWORD, value, strlen(value), err) < 0)
+	if (secret_from_text(&found, value, strlen(value), value, strlen(value), err) < 0)
 		return error_add(err, "%s", name);
 	snprintf(found.origin, sizeof found.origin, "%s", name);
 	*ret = found;
@@ -199,14 +217,15 @@ static int open_terminal(void)
 	return open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 }
 
-/* One line from the terminal without echo. */
-static int prompt(struct scratch *ret, int tty, const char *question, struct error *err)
+/* One line from the terminal; without echo where it is hidden. */
+static int prompt(struct scratch *ret, int tty, const char *question, bool hidden, struct error *err)
 {
 	struct termios before, silent;
 	if (tcgetattr(tty, &before) < 0)
 		return error_sys(err, errno, "ask for the password on the terminal");
 	silent = before;
-	silent.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+	if (hidden)
+		silent.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
 	if (tcsetattr(tty, TCSAFLUSH, &silent) < 0)
 		return error_sys(err, errno, "switch the terminal's echo off");
 	dprintf(tty, "%s: ", question);
@@ -214,7 +233,8 @@ static int prompt(struct scratch *ret, int tty, const char *question, struct err
 	ssize_t n = stopped ? -1 : read(tty, ret->bytes, sizeof ret->bytes);
 	int sys = stopped ? EINTR : errno;
 	tcsetattr(tty, TCSAFLUSH, &before);
-	dprintf(tty, "\n");
+	if (hidden || n < 0)
+		dprintf(tty, "\n");
 	if (n < 0)
 		return sys == EINTR ? error_set(err, ERR_CANCELLED, "interrupted at the password prompt")
 		                    : error_sys(err, sys, "read the password from the terminal");
@@ -226,9 +246,9 @@ static int prompt_secret(struct secret *ret, int tty, const char *question, bool
 {
 	CLEAN_SCRATCH struct scratch first = { .len = 0 };
 	CLEAN_SCRATCH struct scratch second = { .len = 0 };
-	if (prompt(&first, tty, question, err) < 0)
+	if (prompt(&first, tty, question, true, err) < 0)
 		return -1;
-	if (twice && prompt(&second, tty, "The same again", err) < 0)
+	if (twice && prompt(&second, tty, "The same again", true, err) < 0)
 		return -1;
 	if (twice && (first.len != second.len || memcmp(first.bytes, second.bytes, first.len) != 0))
 		return error_set(err, ERR_AUTH, "the two passwords differ; nothing was changed");
@@ -236,9 +256,54 @@ static int prompt_secret(struct secret *ret, int tty, const char *question, bool
 	const char *line = "";
 	next_line(&first, &at, &line, &len);
 	struct secret found = { .source = SECRET_FROM_PROMPT };
-	if (secret_set(&found, SECRET_PASSWORD, line, len, err) < 0)
+	if (secret_from_text(&found, line, len, line, len, err) < 0)
 		return -1;
 	snprintf(found.origin, sizeof found.origin, "the password that was typed");
+	*ret = found;
+	return 0;
+}
+
+/* One line of the sheet, asked for again until it is right; all lines may also be typed at once. It is typed from paper, so it is shown. */
+static int prompt_words(struct scratch *all, int tty, unsigned line, bool *ret_whole, struct error *err)
+{
+	for (;;) {
+		CLEAN_SCRATCH struct scratch typed = { .len = 0 };
+		struct error why = { 0 };
+		uint8_t key[RECOVERY_KEY_SIZE];
+		char question[64];
+		snprintf(question, sizeof question, "Line %u of %d", line, RECOVERY_WORDS / RECOVERY_LINE);
+		if (prompt(&typed, tty, question, false, err) < 0)
+			return -1;
+		if (!typed.len)
+			return error_set(err, ERR_AUTH, "the recovery key was not typed to its end");
+		*ret_whole = line == 1 && recovery_parse(typed.bytes, typed.len, key, NULL) == RECOVERY_WHOLE;
+		explicit_bzero(key, sizeof key);
+		if (*ret_whole || recovery_check_line(typed.bytes, typed.len, line, &why) == 0) {
+			if (typed.len > sizeof all->bytes - all->len)
+				return error_set(err, ERR_AUTH, "the recovery key is too long");
+			memcpy(all->bytes + all->len, typed.bytes, typed.len);
+			all->len += typed.len;
+			return 0;
+		}
+		dprintf(tty, "Line %u: %s; type the line again.\n", line, why.text);
+	}
+}
+
+static int prompt_recovery(struct secret *ret, struct error *err)
+{
+	CLEAN_SCRATCH struct scratch all = { .len = 0 };
+	CLEAN_FD int tty = open_terminal();
+	bool whole = false;
+	if (tty < 0)
+		return error_set(err, ERR_AUTH, "no terminal to type the recovery key on: put its words into a file and give --password-file");
+	dprintf(tty, "Type the recovery key, four words a line.\n");
+	for (unsigned line = 1; line <= RECOVERY_WORDS / RECOVERY_LINE && !whole; line++)
+		if (prompt_words(&all, tty, line, &whole, err) < 0)
+			return -1;
+	struct secret found = { .source = SECRET_FROM_PROMPT };
+	if (secret_from_text(&found, all.bytes, all.len, all.bytes, all.len, err) < 0)
+		return -1;
+	snprintf(found.origin, sizeof found.origin, "the recovery key that was typed");
 	*ret = found;
 	return 0;
 }
@@ -252,6 +317,8 @@ static int explicit_source(struct secret *ret, struct cli *cli, bool *ret_found,
 	const char *variable = getenv("TWOFOLD_PASSWORD");
 	const char *command = getenv("TWOFOLD_PASSWORD_COMMAND");
 	*ret_found = true;
+	if (cli->common.recovery_key)
+		return prompt_recovery(ret, err);
 	if (!file && variable)
 		return from_variable(ret, "TWOFOLD_PASSWORD", variable, err);
 	if (!file)
@@ -294,7 +361,10 @@ static void question_for(char ret[256], const char *what, const struct location 
 
 int secret_ask_again(struct secret *ret, struct cli *cli, const struct location *location, bool *ret_asked, struct error *err)
 {
-	(void)cli;
+	if (cli->common.recovery_key) {
+		*ret_asked = true;
+		return prompt_recovery(ret, err);
+	}
 	CLEAN_FD int tty = open_terminal();
 	*ret_asked = tty >= 0;
 	if (tty < 0)
@@ -382,6 +452,20 @@ static int write_keyfile(int fd, const uint8_t key[SECRET_KEY_SIZE], struct erro
 	if (n != len)
 		return error_sys(err, sys, "write");
 	return fsync(fd) < 0 ? error_sys(err, errno, "fsync") : 0;
+}
+
+int secret_make_random(struct secret *ret, struct error *err)
+{
+	uint8_t key[SECRET_KEY_SIZE];
+	if (getrandom(key, sizeof key, 0) != sizeof key)
+		return error_sys(err, errno, "make a recovery key: random bytes");
+	struct secret made = { .source = SECRET_FROM_FILE };
+	int r = secret_set(&made, SECRET_KEYFILE, key, sizeof key, err);
+	explicit_bzero(key, sizeof key);
+	snprintf(made.origin, sizeof made.origin, "the recovery key");
+	if (r == 0)
+		*ret = made;
+	return r;
 }
 
 int secret_make_keyfile(struct secret *ret, const char *path, struct error *err)

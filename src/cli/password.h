@@ -33,7 +33,7 @@ struct secret {
 void secret_done(struct secret *s);
 #define CLEAN_SECRET CLEAN(secret_done)
 
-/* For opening. Order: --password-file, TWOFOLD_PASSWORD, TWOFOLD_PASSWORD_FILE, TWOFOLD_PASSWORD_COMMAND, the default repository's key file, a prompt.
+/* For opening. Order: --recovery-key (asked for on the terminal, line by line), --password-file, TWOFOLD_PASSWORD, TWOFOLD_PASSWORD_FILE, TWOFOLD_PASSWORD_COMMAND, the default repository's key file, a prompt.
  * No source and no terminal: ERR_AUTH that says what to set. */
 int secret_for_opening(struct secret *ret, struct cli *cli, const struct location *location, struct error *err);
 /* Straight to the prompt, after another secret was wrong. *ret_asked false, and nothing else done, where there is no terminal. */
@@ -44,9 +44,12 @@ int secret_for_creating(struct secret *ret, struct cli *cli, const struct locati
 /* The additional or new one of key add and key change: file (--new-password-file; NULL: not given), TWOFOLD_NEW_PASSWORD, or a prompt, twice. */
 int secret_for_key(struct secret *ret, struct cli *cli, const char *file, struct error *err);
 
-/* A key file is one line "twofold-key-1 " and 64 hexadecimal digits; lines that begin with # and empty ones before it are skipped.
+/* Wherever a password is taken from, text that has the form of a recovery key (recovery.h) is taken as the key file's bytes that it stands for.
+ * A key file is one line "twofold-key-1 " and 64 hexadecimal digits; lines that begin with # and empty ones before it are skipped.
  * Any other file is a password file: its first line without the line's end is the password. */
 int secret_read_file(struct secret *ret, const char *path, struct error *err);
+/* 32 new random bytes, kept nowhere: for a recovery key. */
+int secret_make_random(struct secret *ret, struct error *err);
 /* Makes a key file with new random bytes, mode 0600, durable, and the folders above it (0700). An existing file is never touched: ERR_EXISTS. */
 int secret_make_keyfile(struct secret *ret, const char *path, struct error *err);
 

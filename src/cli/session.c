@@ -41,7 +41,19 @@ struct warner cli_warner(struct cli *cli)
 
 static struct repo_secret secret_of(const struct secret *s)
 {
-	return (struct repo_secret){ s->kind == SECRET_PASSWORD ? SEAL_WRAP_PASSPHRASE : SEAL_WRAP_KEYFILE, s->data, s->len };
+	return (struct repo_secret){ .how = s->kind == SECRET_PASSWORD ? SEAL_WRAP_PASSPHRASE : SEAL_WRAP_KEYFILE, .data = s->data, .len = s->len };
+}
+
+int cli_new_secret(struct cli *cli, const struct secret *s, struct repo_secret *ret, struct error *err)
+{
+	struct repo_secret proof = secret_of(s);
+	if (s->kind == SECRET_PASSWORD && seal_argon_measure(&proof.cost, err) < 0)
+		return error_add(err, "make a key");
+	if (proof.cost.below)
+		cli_warn(cli, "this machine's memory allows only %u MiB for guarding the password, not %u: choose a longer password, or use a key file", proof.cost.memory_kib >> 10,
+		         SEAL_ARGON_MEMORY_KIB >> 10);
+	*ret = proof;
+	return 0;
 }
 
 static int make(struct cli *cli, const struct location *location, struct error *err)
@@ -58,8 +70,10 @@ static int make(struct cli *cli, const struct location *location, struct error *
 	if (secret_for_creating(&secret, cli, location, err) < 0)
 		return -1;
 	cli_label(label, sizeof label);
-	struct repo_secret proof = secret_of(&secret);
+	struct repo_secret proof;
 	CLEAN_REPO struct repo *repo = NULL;
+	if (cli_new_secret(cli, &secret, &proof, err) < 0)
+		return -1;
 	if (repo_init(location->text, &proof, label, err) < 0 || repo_open(&repo, location->text, &proof, NULL, err) < 0)
 		return -1;
 	id_to_hex(&repo->header.repository, hex);

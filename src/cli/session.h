@@ -18,6 +18,10 @@ int cli_open_repo(struct cli *cli, unsigned flags, struct repo **ret, struct err
 /* Makes a repository at location (NULL: --repo and so on) and says so. */
 int cli_make_repo(struct cli *cli, const char *location, struct error *err);
 
+/* The secret as one to make a key with; for a password it is measured here what it may cost (seal_argon_measure), and a weaker one than usual is warned of. Borrows s. */
+struct secret;
+int cli_new_secret(struct cli *cli, const struct secret *s, struct repo_secret *ret, struct error *err);
+
 /* "user@host", a key's label. */
 void cli_label(char *ret, size_t size);
 /* This machine's name, and the user's. */

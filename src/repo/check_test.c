@@ -69,7 +69,7 @@ static void make_documents(void)
 	session_encode(&bytes, &session);
 	seal_random(id.b, ID_SIZE);
 	TEST_OK(object_write(t.repo->store, t.repo->keys, SEAL_SESSION, &id, &id, bytes.data, bytes.len, &err));
-	const struct repo_secret other = { SEAL_WRAP_KEYFILE, "another-key-file-of-32-bytes-ab!", 32 };
+	const struct repo_secret other = { .how = SEAL_WRAP_KEYFILE, .data = "another-key-file-of-32-bytes-ab!", .len = 32 };
 	TEST_OK(repo_key_add(t.repo, &other, "second", &id, &err));
 }
 

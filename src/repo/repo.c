@@ -67,8 +67,8 @@ static int write_key(struct store *store, const uint8_t master[SEAL_KEY_SIZE], c
 	struct id id;
 	snprintf(key.label, sizeof key.label, "%s", label);
 	if (secret->how == SEAL_WRAP_PASSPHRASE) {
-		key.wrapped.argon_passes = SEAL_ARGON_PASSES;
-		key.wrapped.argon_memory_kib = SEAL_ARGON_MEMORY_KIB;
+		key.wrapped.argon_passes = secret->cost.passes ? secret->cost.passes : SEAL_ARGON_PASSES;
+		key.wrapped.argon_memory_kib = secret->cost.memory_kib ? secret->cost.memory_kib : SEAL_ARGON_MEMORY_KIB;
 	}
 	/* The associated data holds the salt, so it must be known before the wrapping: seal_wrap_key keeps what stands there. */
 	seal_random(key.wrapped.salt, sizeof key.wrapped.salt);

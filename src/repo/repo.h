@@ -19,6 +19,7 @@ struct repo_secret {
 	enum seal_wrap how;
 	const void *data; /* the passphrase's bytes, or the key file's 32 */
 	size_t len;
+	struct seal_argon cost; /* of a passphrase, where a key is made with it; zero: the least */
 };
 
 struct repo {

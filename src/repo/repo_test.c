@@ -12,7 +12,7 @@
 
 static char root[] = "/tmp/twofold-repo-XXXXXX";
 static char location[64];
-static const struct repo_secret password = { SEAL_WRAP_KEYFILE, "0123456789abcdef0123456789abcdef", 32 };
+static const struct repo_secret password = { .how = SEAL_WRAP_KEYFILE, .data = "0123456789abcdef0123456789abcdef", .len = 32 };
 
 static int setup(void **state)
 {
@@ -91,7 +91,7 @@ static void a_wrong_secret_is_told(void **state)
 	(void)state;
 	CLEAN_REPO struct repo *r = NULL;
 	struct error err = { 0 };
-	const struct repo_secret other = { SEAL_WRAP_KEYFILE, "0123456789abcdef0123456789abcdeX", 32 };
+	const struct repo_secret other = { .how = SEAL_WRAP_KEYFILE, .data = "0123456789abcdef0123456789abcdeX", .len = 32 };
 	assert_int_equal(repo_open(&r, location, &other, NULL, &err), -1);
 	assert_int_equal(err.kind, ERR_AUTH);
 	assert_int_equal(repo_open(&r, "/tmp/no-such-repository", &other, NULL, &err), -1);
@@ -175,7 +175,7 @@ static void the_last_key_stays(void **state)
 	CLEAN_REPO struct repo *r = NULL;
 	struct error err = { 0 };
 	struct id second;
-	const struct repo_secret other = { SEAL_WRAP_KEYFILE, "another-key-file-of-32-bytes-ab!", 32 };
+	const struct repo_secret other = { .how = SEAL_WRAP_KEYFILE, .data = "another-key-file-of-32-bytes-ab!", .len = 32 };
 	assert_int_equal(repo_open(&r, location, &password, NULL, &err), 0);
 	struct id first = r->key;
 	assert_int_equal(repo_key_remove(r, &first, &err), -1);
@@ -193,7 +193,7 @@ static void a_damaged_key_is_no_key(void **state)
 	(void)state;
 	CLEAN_REPO struct repo *r = NULL;
 	struct error err = { 0 };
-	const struct repo_secret other = { SEAL_WRAP_KEYFILE, "another-key-file-of-32-bytes-ab!", 32 };
+	const struct repo_secret other = { .how = SEAL_WRAP_KEYFILE, .data = "another-key-file-of-32-bytes-ab!", .len = 32 };
 	char damaged[80];
 	snprintf(damaged, sizeof damaged, "keys/%064d", 7);
 	assert_int_equal(repo_open(&r, location, &other, NULL, &err), 0);

@@ -19,7 +19,7 @@ struct test_repo {
 	struct writer_slot slot;
 };
 
-static const struct repo_secret test_secret = { SEAL_WRAP_KEYFILE, "0123456789abcdef0123456789abcdef", 32 };
+static const struct repo_secret test_secret = { .how = SEAL_WRAP_KEYFILE, .data = "0123456789abcdef0123456789abcdef", .len = 32 };
 
 #define TEST_OK(call) \
 	do { \

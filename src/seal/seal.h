@@ -113,6 +113,15 @@ struct seal_wrapped {
 #define SEAL_ARGON_PASSES_MAX 32u
 #define SEAL_ARGON_MEMORY_MAX_KIB (4u << 20)
 
+/* What Argon2id shall cost for a new passphrase. */
+struct seal_argon {
+	uint32_t passes, memory_kib;
+	bool below; /* the machine's memory does not allow SEAL_ARGON_MEMORY_KIB */
+};
+/* Measures what this machine does in about 0.7 s: SEAL_ARGON_MEMORY_KIB, or a quarter of the memory that the process may have where that is less, and at least SEAL_ARGON_PASSES.
+ * Takes one pass, so about 0.1 s. */
+int seal_argon_measure(struct seal_argon *ret, struct error *err);
+
 /* aad/aad_len: bytes bound to the wrapping (the key object's header). secret: the passphrase's bytes, or a key file's 32. Fills .sealed; the caller has set the rest, .salt
  * (random) too, since the associated data holds them. */
 int seal_wrap_key(struct seal_wrapped *ret, const uint8_t master[SEAL_KEY_SIZE], const void *secret, size_t secret_len, const void *aad,
