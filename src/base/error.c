@@ -21,6 +21,7 @@ int (error_set)(struct error *err, enum error_kind kind, const char *fmt, ...)
 	va_start(ap, fmt);
 	err->kind = kind;
 	err->sys = 0;
+	err->passing = false;
 	put_text(err, fmt, ap);
 	va_end(ap);
 	return -1;
@@ -52,9 +53,17 @@ int (error_sys)(struct error *err, int sys, const char *fmt, ...)
 	va_end(ap);
 	err->kind = kind_of(sys);
 	err->sys = sys;
+	err->passing = false;
 	size_t used = strlen(err->text);
 	char buf[128];
 	snprintf(err->text + used, sizeof err->text - used, ": %s", strerror_r(sys, buf, sizeof buf));
+	return -1;
+}
+
+int (error_passing)(struct error *err)
+{
+	if (err)
+		err->passing = true;
 	return -1;
 }
 

@@ -12,6 +12,7 @@
 #define BASE_ERROR_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 enum error_kind {
@@ -34,6 +35,7 @@ enum error_kind {
 struct error {
 	enum error_kind kind;
 	int sys;                   /* errno, or 0 */
+	bool passing;              /* the cause may be gone in a moment (a connection broke, a server is overloaded): the same may be tried again */
 	char text[ERROR_TEXT_MAX]; /* one line, no newline, no full stop at its end */
 };
 
@@ -45,6 +47,9 @@ int error_set(struct error *err, enum error_kind kind, const char *fmt, ...)
  * (ENOENT not found, EACCES/EPERM auth, ENOSPC/EDQUOT no space, ENOMEM, EBUSY, else IO). Returns -1. */
 int error_sys(struct error *err, int sys, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* Marks what was just set as passing. Returns -1: return error_passing(err). */
+int error_passing(struct error *err);
+
 /* Puts "context: " in front of the text. Returns -1. */
 int error_add(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -53,6 +58,7 @@ int error_add(struct error *err, const char *fmt, ...) __attribute__((format(pri
 #define error_set(...) ((error_set)(__VA_ARGS__), -1)
 #define error_sys(...) ((error_sys)(__VA_ARGS__), -1)
 #define error_add(...) ((error_add)(__VA_ARGS__), -1)
+#define error_passing(...) ((error_passing)(__VA_ARGS__), -1)
 #endif
 
 /* Copies src into dst where dst is given and still empty (the first error wins). */
@@ -63,6 +69,7 @@ static inline void error_clear(struct error *err)
 	if (err) {
 		err->kind = ERR_NONE;
 		err->sys = 0;
+		err->passing = false;
 		err->text[0] = 0;
 	}
 }

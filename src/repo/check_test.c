@@ -190,8 +190,9 @@ static size_t object_count;
 static int note_object(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void)ftw;
-	if (type == FTW_F && object_count < 64) {
-		snprintf(objects[object_count], sizeof objects[0], "%s", path + strlen(t.location) + 1);
+	const char *key = path + strlen(t.location);
+	if (type == FTW_F && object_count < 64 && strncmp(key, "/tmp/", 5) != 0) {
+		snprintf(objects[object_count], sizeof objects[0], "%s", key + 1);
 		sizes[object_count++] = (uint64_t)st->st_size;
 	}
 	return 0;

@@ -191,7 +191,10 @@ int repo_init_store(struct store *store, const struct repo_secret *secret, const
 	if (done == 0)
 		done = store_write(store, HEADER_KEY, bytes, sizeof bytes, err);
 	explicit_bzero(master, sizeof master);
-	return done < 0 ? error_add(err, "make repository") : 0;
+	if (done < 0)
+		return error_add(err, "make repository");
+	store_reserve(store, true, NULL); /* where it cannot be had, a full store is only harder to collect */
+	return 0;
 }
 
 static int read_header(struct repo *r, const char *location, struct error *err)

@@ -412,7 +412,7 @@ int store_open_chaos(struct store **ret, struct store *inner, struct chaos *chao
 		store_close(inner);
 		return error_set(err, ERR_NOMEM, "open a store of chaos: out of memory");
 	}
-	f->base = (struct store){ &chaotic_ops, location };
+	f->base = (struct store){ .ops = &chaotic_ops, .location = location, .promises = inner->promises, .inner = inner };
 	f->inner = inner;
 	f->chaos = chaos;
 	pthread_mutex_init(&f->lock, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "store/fault.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +44,8 @@ static const struct fault *next_fault(struct faulty *f, enum fault_call call, co
 
 static int fail(const struct faulty *f, const struct fault *fault, const char *what, const char *key, struct error *err)
 {
-	return error_sys(err, fault->sys, "%s %s/%s (planned)", what, f->base.location, key);
+	error_sys(err, fault->sys, "%s %s/%s (planned)", what, f->base.location, key);
+	return fault->sys == ECONNRESET ? error_passing(err) : -1;
 }
 
 static int faulty_put_begin(struct store *s, const char *key, uint64_t size_hint, struct store_put **ret, struct error *err)
@@ -181,6 +183,16 @@ static int faulty_sweep(struct store *s, uint64_t min_age, uint64_t *ret_removed
 	return 0;
 }
 
+static int faulty_reserve(struct store *s, bool keep, struct error *err)
+{
+	return store_reserve(faulty_of(s)->inner, keep, err);
+}
+
+static int faulty_facts(struct store *s, struct store_facts *ret, struct error *err)
+{
+	return store_facts(faulty_of(s)->inner, ret, err);
+}
+
 static void faulty_close(struct store *s)
 {
 	struct faulty *f = faulty_of(s);
@@ -202,6 +214,8 @@ static const struct store_ops faulty_ops = {
 	.remove = faulty_remove,
 	.close = faulty_close,
 	.sweep = faulty_sweep,
+	.reserve = faulty_reserve,
+	.facts = faulty_facts,
 };
 
 int store_open_fault(struct store **ret, struct store *inner, struct fault *faults, size_t count, struct error *err)
@@ -214,7 +228,7 @@ int store_open_fault(struct store **ret, struct store *inner, struct fault *faul
 		store_close(inner);
 		return error_set(err, ERR_NOMEM, "open a store that fails: out of memory");
 	}
-	f->base = (struct store){ &faulty_ops, location };
+	f->base = (struct store){ .ops = &faulty_ops, .location = location, .promises = inner->promises, .inner = inner };
 	f->inner = inner;
 	f->faults = faults;
 	f->count = count;

@@ -23,7 +23,7 @@ struct fault {
 	enum fault_effect effect;
 	uint64_t from;      /* the first call that is hit; 0 is 1 */
 	uint64_t count;     /* how many calls are hit from there on; 0: all */
-	int sys;            /* errno, for example ENOSPC */
+	int sys;            /* errno, for example ENOSPC; ECONNRESET passes (error.h) */
 	const char *prefix; /* of the keys that count; NULL: every key */
 	uint64_t seen;      /* calls that counted so far; may be read once no other thread uses the store */
 };

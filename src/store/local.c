@@ -20,8 +20,9 @@
 
 #include "store/fdcache.h"
 #include "store/kind.h"
+#include "store/local_fs.h"
 
-#define TMP_FOLDER "tmp"
+#define TMP_FOLDER LOCAL_TMP
 #define TMP_START "tmp-"
 #define TMP_NAME_SIZE (sizeof TMP_FOLDER "/" TMP_START + 32)
 #define WRITEBACK_STEP (8u << 20) /* bytes after which the kernel is told to start writing, so that the sync at the end is short */
@@ -225,25 +226,6 @@ static void local_put_abort(struct store_put *p)
 	put_free(put);
 }
 
-/* Gives a synced file its name, never taking it from another. 0 or an errno. */
-static int rename_new(int root, const char *from, const char *to)
-{
-	if (renameat2(root, from, root, to, RENAME_NOREPLACE) == 0)
-		return 0;
-	if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP)
-		return errno;
-	if (linkat(root, from, root, to, 0) == 0) {
-		unlinkat(root, from, 0);
-		return 0;
-	}
-	if (errno != EPERM && errno != ENOSYS && errno != ENOTSUP && errno != EMLINK)
-		return errno;
-	/* FAT and some network filesystems have neither. Names are random, so looking first is as good as it gets. */
-	if (faccessat(root, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return EEXIST;
-	return renameat(root, from, root, to) == 0 ? 0 : errno;
-}
-
 static int publish(struct local *l, struct local_put *put, struct error *err)
 {
 	if (fdatasync(put->fd) < 0)
@@ -254,7 +236,7 @@ static int publish(struct local *l, struct local_put *put, struct error *err)
 	parent_of(put->key, folder);
 	if (ensure_folder(l, folder, err) < 0)
 		return -1;
-	int sys = rename_new(l->root, put->tmp, put->key);
+	int sys = local_rename_new(l->root, put->tmp, put->key);
 	if (sys == EEXIST)
 		return error_set(err, ERR_EXISTS, "write %s/%s: it is there already", l->base.location, put->key);
 	if (sys)
@@ -418,14 +400,13 @@ static int local_remove(struct store *s, const char *key, struct error *err)
 }
 
 /* Removes one temporary file if it is old and nobody holds its lock. */
-static bool sweep_one(int folder, const char *name, uint64_t min_age)
+static bool sweep_one(int folder, const char *name, const struct timespec *now, uint64_t min_age)
 {
 	CLEAN_FD int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat st;
-	struct timespec now;
-	if (fd < 0 || fstat(fd, &st) < 0 || clock_gettime(CLOCK_REALTIME, &now) < 0)
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return false;
-	if (!S_ISREG(st.st_mode) || now.tv_sec < st.st_mtim.tv_sec || (uint64_t)(now.tv_sec - st.st_mtim.tv_sec) < min_age)
+	if (!S_ISREG(st.st_mode) || now->tv_sec < st.st_mtim.tv_sec || (uint64_t)(now->tv_sec - st.st_mtim.tv_sec) < min_age)
 		return false;
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
 		return false;
@@ -443,11 +424,28 @@ static int local_sweep(struct store *s, uint64_t min_age, uint64_t *ret_removed,
 	if (fd >= 0 && !dir)
 		return fail(err, errno, "clean up", l, TMP_FOLDER);
 	take_fd(&fd);
-	for (const struct dirent *e; dir && (e = readdir(dir));)
+	struct timespec now;
+	bool clock = local_fs_now(l->root, &now);
+	for (const struct dirent *e; dir && clock && (e = readdir(dir));)
 		if (strncmp(e->d_name, TMP_START, strlen(TMP_START)) == 0)
-			removed += sweep_one(dirfd(dir), e->d_name, min_age);
+			removed += sweep_one(dirfd(dir), e->d_name, &now, min_age);
 	*ret_removed = removed;
 	return 0;
+}
+
+static int local_reserve(struct store *s, bool keep, struct error *err)
+{
+	struct local *l = local_of(s);
+	if (keep && mkdirat(l->root, TMP_FOLDER, l->folder_mode) < 0 && errno != EEXIST)
+		return fail(err, errno, "make the folder", l, TMP_FOLDER);
+	int sys = local_keep_reserve(l->root, keep, l->file_mode);
+	return sys ? fail(err, sys, keep ? "set room aside in" : "give up the reserve in", l, TMP_FOLDER) : 0;
+}
+
+static int local_facts(struct store *s, struct store_facts *ret, struct error *err)
+{
+	int sys = local_fs_facts(local_of(s)->root, ret);
+	return sys ? fail(err, sys, "ask for the free space of", local_of(s), "") : 0;
 }
 
 static void local_close(struct store *s)
@@ -476,6 +474,8 @@ static const struct store_ops local_ops = {
 	.remove = local_remove,
 	.close = local_close,
 	.sweep = local_sweep,
+	.reserve = local_reserve,
+	.facts = local_facts,
 };
 
 /* How much of path is its parent: "/a/b" -> 2, "/a" -> 1 (the slash itself), "a" -> 0. */
@@ -541,6 +541,7 @@ int store_open_local(struct store **ret, const char *location, bool create, stru
 	/* Whom the folder is shared with (its group), the objects are shared with. */
 	l->file_mode = 0600 | (st.st_mode & 0060);
 	l->folder_mode = 0700 | (st.st_mode & 0070);
+	s->promises = local_promises(l->root);
 	*ret = TAKE(s);
 	return 0;
 }

@@ -238,7 +238,8 @@ int store_open_memory(struct store **ret, struct error *err)
 		free(location);
 		return error_set(err, ERR_NOMEM, "open a store in memory: out of memory");
 	}
-	m->base = (struct store){ &memory_ops, location };
+	m->base = (struct store){ .ops = &memory_ops, .location = location,
+		                  .promises = { .atomic_put = true, .conditional_put = true, .durable_put = true, .commits = 1 } };
 	pthread_mutex_init(&m->lock, NULL);
 	*ret = &m->base;
 	return 0;

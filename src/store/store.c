@@ -4,15 +4,17 @@
 #include <string.h>
 
 #include "store/kind.h"
+#include "store/retry.h"
 
 struct kind {
 	const char *scheme; /* the location starts with it */
 	int (*open)(struct store **ret, const char *location, bool create, struct error *err);
+	bool retry;         /* behind a network: opened through the wrapper that tries again */
 };
 
 /* A location without a scheme is a folder. */
 static const struct kind kinds[] = {
-	{ "file://", store_open_local },
+	{ "file://", store_open_local, false },
 };
 
 static bool has_scheme(const char *location)
@@ -21,11 +23,22 @@ static bool has_scheme(const char *location)
 	return letters && strncmp(location + letters, "://", 3) == 0;
 }
 
+static int open_kind(const struct kind *kind, struct store **ret, const char *location, bool create, struct error *err)
+{
+	struct store *s;
+	if (kind->open(&s, location, create, err) < 0)
+		return -1;
+	if (kind->retry)
+		return store_open_retry(ret, s, NULL, err);
+	*ret = s;
+	return 0;
+}
+
 int store_open(struct store **ret, const char *location, bool create, struct error *err)
 {
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		if (strncmp(location, kinds[i].scheme, strlen(kinds[i].scheme)) == 0)
-			return kinds[i].open(ret, location, create, err);
+			return open_kind(&kinds[i], ret, location, create, err);
 	if (has_scheme(location))
 		return error_set(err, ERR_UNSUPPORTED, "open %s: this build has no store of that kind; give the path of a folder",
 		                 location);
@@ -36,6 +49,26 @@ void store_close(struct store *s)
 {
 	if (s)
 		s->ops->close(s);
+}
+
+void store_set_watch(struct store *s, const struct store_watch *watch)
+{
+	for (; s; s = s->inner)
+		s->watch = watch;
+}
+
+int store_reserve(struct store *s, bool keep, struct error *err)
+{
+	return s->ops->reserve ? s->ops->reserve(s, keep, err) : 0;
+}
+
+int store_facts(struct store *s, struct store_facts *ret, struct error *err)
+{
+	struct store_facts facts = { 0 };
+	if (s->ops->facts && s->ops->facts(s, &facts, err) < 0)
+		return -1;
+	*ret = facts;
+	return 0;
 }
 
 bool store_key_valid(const char *key)

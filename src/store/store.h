@@ -2,12 +2,20 @@
 /*
  * An object store: named, immutable byte strings. Objects are written once, whole, and never changed.
  *
- * Keys are relative paths of [a-z0-9/] ("packs/3f/3f09..."); any other key is ERR_INVALID. All functions may be called from several threads
- * at once, but one struct store_put by one thread at a time. Kinds of store are rows of one table in store.c, chosen by the location's form.
+ * Keys are relative paths of [a-z0-9/] ("packs/3f/3f09..."); any other key is ERR_INVALID. Kinds of store are rows of one table in store.c, chosen by
+ * the location's form.
+ *
+ * Threads: all functions may be called from several threads at once, and calls of different threads overlap: a get never waits for the put
+ * of another thread to end, and several puts may be open, and be committed, at the same time. One struct store_put belongs to one thread at a time.
+ *
+ * Errors: those whose cause may be gone in a moment (a connection that broke, a server that is overloaded) have .passing set (error_passing); all others are
+ * final, and trying again is of no use. Who calls a store that was opened by store_open need not care: it has been tried
+ * again already (store/retry.h), and what still arrives is to be reported.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -20,13 +28,43 @@ struct store_put;
 /* Nonzero stops the listing and is returned by it. key is valid during the call. */
 typedef int (*store_list_fn)(void *cookie, const char *key, uint64_t size);
 
+/* What a store promises beyond the contract of struct store_ops, so that callers can do with less where there is less. docs/STORES.md has a
+ * table of all kinds. */
+struct store_promises {
+	bool atomic_put;      /* whoever reads or lists sees an object whole or not at all. Needed: a store without it is refused by init */
+	bool conditional_put; /* of several puts of one key at the same time exactly one succeeds. False: the store looks first, and two that
+	                       * look at the same moment may both succeed (keys are random, so only deliberate races notice) */
+	bool durable_put;     /* a put that returned 0 survives a power cut of the machine that stores it, as far as its disks obey */
+	bool checksum;        /* the other side compares a checksum of what arrived with one that was sent */
+	bool remote;          /* a call takes a network round trip */
+	unsigned list_lag;    /* seconds for which a listing may lack an object that was put, or show one that was removed. 0: never */
+	unsigned commits;     /* how many put_commit are worth having under way at once; at least 1 */
+};
+
+/* A moment's state. */
+struct store_facts {
+	bool has_space, has_clock;
+	uint64_t free, total;  /* bytes that may still be stored, and in all */
+	int64_t clock_ahead;   /* milliseconds by which the store's clock is ahead of this machine's */
+};
+
+/* Who waits for the store, and how he is told. All may be NULL. */
+struct store_watch {
+	const atomic_bool *stop; /* once true, nothing is tried again and no pause is waited out: ERR_CANCELLED */
+	/* Something failed and will be tried again after so many milliseconds. From any thread, several at once. */
+	void (*waiting)(void *cookie, const struct error *why, unsigned attempt, unsigned pause);
+	void *cookie;
+};
+
 struct store_ops {
 	const char *name;
-	/* Starts an object that will be about size_hint bytes (0: unknown). Nothing is visible before commit. */
+	/* Starts an object that will be about size_hint bytes (0: unknown). Nothing is visible before commit. A kind behind a network keeps what is
+	 * not acknowledged yet, and gets over broken connections by itself. */
 	int (*put_begin)(struct store *s, const char *key, uint64_t size_hint, struct store_put **ret, struct error *err);
 	int (*put_append)(struct store_put *put, const void *data, size_t len, struct error *err);
-	/* The object is whole, visible and durable (survives a power cut) once this returns 0. Frees put in either case. An object that has this
-	 * key already stays as it is: ERR_EXISTS. */
+	/* The object is whole, visible and durable (promises.durable_put) once this returns 0. Frees put in either case. An object that has this
+	 * key already stays as it is: ERR_EXISTS. Every block may have been written and the disk be full only now: all errors of put_append
+	 * are possible here too. */
 	int (*put_commit)(struct store_put *put, struct error *err);
 	/* Leaves nothing visible. Frees put. */
 	void (*put_abort)(struct store_put *put);
@@ -34,32 +72,50 @@ struct store_ops {
 	int (*get)(struct store *s, const char *key, uint64_t offset, void *data, size_t len, struct error *err);
 	/* ret_found false is not an error. */
 	int (*stat)(struct store *s, const char *key, bool *ret_found, uint64_t *ret_size, struct error *err);
-	/* Every object below prefix (which ends in '/', or is "" for all), in no order. A prefix that does not exist is empty. fn runs on the calling
-	 * thread and may call the store. */
+	/* Every object below prefix (which ends in '/', or is "" for all), in no order, each once. A prefix that does not exist is empty. fn runs on the calling
+	 * thread and may call the store. After a passing error a kind continues where it was, as far as it can: fn never sees an object twice. */
 	int (*list)(struct store *s, const char *prefix, store_list_fn fn, void *cookie, struct error *err);
-	/* Removing what is not there is fine. A power cut soon after may bring the object back. */
+	/* Removing what is not there is fine. A power cut soon after may bring the object back. Refused by the store (it only takes, never gives
+	 * up): ERR_AUTH. */
 	int (*remove)(struct store *s, const char *key, struct error *err);
 	void (*close)(struct store *s);
-	/* For the collector: removes what puts that died (not committed, not aborted) left behind, once it is min_age seconds old. NULL where a kind
-	 * of store leaves nothing behind. */
+	/* For the collector: removes what puts that died (not committed, not aborted) left behind, once it is min_age seconds old. Puts of this struct
+	 * store stay in any case; those of others are known to be alive only where the kind has locks (a local folder), so min_age should be
+	 * longer than any put takes. NULL where a kind of store leaves nothing behind. */
 	int (*sweep)(struct store *s, uint64_t min_age, uint64_t *ret_removed, struct error *err);
+	/* For init and the collector: keep true makes sure that a few MiB are set aside in the store (nothing is done where they are already, or where
+	 * little room is left: ERR_NO_SPACE), keep false gives them up, so that a store that is full can still take what a collection
+	 * writes before it deletes. NULL where a store cannot be full, or cannot set anything aside. Call store_reserve. */
+	int (*reserve)(struct store *s, bool keep, struct error *err);
+	/* What can be told of the store at this moment. NULL: nothing. Call store_facts. */
+	int (*facts)(struct store *s, struct store_facts *ret, struct error *err);
 };
 
-/* Implementations embed these as their first members. */
+/* Implementations embed these as their first members. All but watch is constant once the store is open. */
 struct store {
 	const struct store_ops *ops;
-	char *location; /* as messages show it; owned */
+	char *location;                   /* as messages show it; owned */
+	struct store_promises promises;
+	struct store *inner;              /* of a wrapper: the store that it wraps and owns; otherwise NULL */
+	const struct store_watch *watch;  /* store_set_watch; may be NULL */
 };
 struct store_put {
 	struct store *store;
 };
 
 /* Opens the store at location: a folder's path, or scheme://... create makes the folder (mode 0700) where it is missing; without it a missing
- * location is ERR_NOT_FOUND. */
+ * location is ERR_NOT_FOUND. Kinds behind a network come wrapped: what fails in passing is tried again. */
 int store_open(struct store **ret, const char *location, bool create, struct error *err);
 void store_close(struct store *s);
 DEFINE_CLEAN(store, store_close)
 #define CLEAN_STORE CLEAN(store_cleanup)
+
+/* For this store and what it wraps. watch must outlive the store, or be replaced by NULL before it goes, while no call is under way. */
+void store_set_watch(struct store *s, const struct store_watch *watch);
+
+/* ops->reserve and ops->facts, also where a kind has none: then nothing is done, and nothing known. */
+int store_reserve(struct store *s, bool keep, struct error *err);
+int store_facts(struct store *s, struct store_facts *ret, struct error *err);
 
 /* A store in memory, for tests. */
 int store_open_memory(struct store **ret, struct error *err);

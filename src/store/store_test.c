@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 
 #include "store/fault.h"
+#include "store/retry.h"
 #include "store/store.h"
 
 static const char *self;       /* this program, to be run again under strace */
@@ -76,7 +77,8 @@ static uint64_t listed(struct store *s, const char *prefix)
 {
 	uint64_t sum = 0;
 	struct error err;
-	assert_int_equal(s->ops->list(s, prefix, count_entry, &sum, &err), 0);
+	if (s->ops->list(s, prefix, count_entry, &sum, &err) != 0)
+		fail_msg("%s", err.text);
 	return sum;
 }
 
@@ -199,6 +201,166 @@ static void contract_of_fault_without_faults(void **state)
 	assert_int_equal(store_open_fault(&s, open_kind("memory"), NULL, 0, NULL), 0);
 	expect_contract(s);
 	expect_atomic(s);
+}
+
+/* --- trying again ------------------------------------------------------------------- */
+
+static const struct retry_policy quick = { .tries = 4, .first = 2, .longest = 4, .total = 60000 };
+
+struct waits {
+	atomic_bool stop;
+	struct store_watch watch;
+	unsigned count;
+};
+
+static void note_wait(void *cookie, const struct error *why, unsigned attempt, unsigned pause)
+{
+	struct waits *w = cookie;
+	assert_true(why->passing);
+	assert_true(attempt >= 1 && pause <= 4);
+	w->count++;
+}
+
+static struct store *open_retry(struct fault *plan, size_t count, struct waits *w)
+{
+	struct store *s, *broken;
+	assert_int_equal(store_open_fault(&broken, open_kind("memory"), plan, count, NULL), 0);
+	assert_int_equal(store_open_retry(&s, broken, &quick, NULL), 0);
+	atomic_init(&w->stop, false);
+	w->watch = (struct store_watch){ &w->stop, note_wait, w };
+	w->count = 0;
+	store_set_watch(s, &w->watch);
+	return s;
+}
+
+static void contract_of_retry(void **state)
+{
+	(void)state;
+	struct waits w;
+	CLEAN_STORE struct store *s = open_retry(NULL, 0, &w);
+	expect_contract(s);
+	expect_atomic(s);
+	expect_keys_checked(s);
+	assert_int_equal(w.count, 0);
+	assert_true(s->promises.atomic_put && s->promises.conditional_put);
+}
+
+/* Every call fails twice, or succeeds and says otherwise; nobody notices. */
+static void retry_gets_over_it(void **state)
+{
+	(void)state;
+	struct fault plan[] = {
+		{ .call = FAULT_PUT_BEGIN, .effect = FAULT_FAIL, .count = 2, .sys = ECONNRESET },
+		{ .call = FAULT_PUT_COMMIT, .effect = FAULT_LOST, .count = 1, .sys = ECONNRESET },
+		{ .call = FAULT_GET, .effect = FAULT_FAIL, .count = 2, .sys = ECONNRESET },
+		{ .call = FAULT_STAT, .effect = FAULT_FAIL, .count = 2, .sys = ECONNRESET },
+		{ .call = FAULT_LIST, .effect = FAULT_FAIL, .count = 2, .sys = ECONNRESET },
+		{ .call = FAULT_REMOVE, .effect = FAULT_LOST, .count = 2, .sys = ECONNRESET },
+	};
+	struct waits w;
+	CLEAN_STORE struct store *s = open_retry(plan, 6, &w);
+	expect_contract(s);
+	expect_atomic(s);
+	assert_true(w.count >= 11);
+}
+
+/* What cannot be told apart from somebody else's object is an error. */
+static void retry_finds_another(void **state)
+{
+	(void)state;
+	struct fault plan[] = { { .call = FAULT_PUT_BEGIN, .effect = FAULT_FAIL, .from = 2, .count = 1, .sys = ECONNRESET } };
+	struct waits w;
+	struct error err;
+	CLEAN_STORE struct store *s = open_retry(plan, 1, &w);
+	assert_int_equal(store_write(s, "twofold", "one", 3, &err), 0);
+	assert_int_equal(store_write(s, "twofold", "two", 3, &err), -1);
+	assert_int_equal(err.kind, ERR_EXISTS);
+	assert_int_equal(w.count, 1);
+}
+
+static void retry_of_a_large_put(void **state)
+{
+	(void)state;
+	struct fault plan[] = {
+		{ .call = FAULT_PUT_BEGIN, .effect = FAULT_FAIL, .count = 1, .sys = ECONNRESET },
+		{ .call = FAULT_PUT_COMMIT, .effect = FAULT_LOST, .count = 1, .sys = ECONNRESET },
+		{ .call = FAULT_PUT_APPEND, .effect = FAULT_FAIL, .from = 4, .count = 1, .sys = ECONNRESET },
+	};
+	struct waits w;
+	struct error err;
+	struct store_put *put;
+	static uint8_t block[600 << 10], back[600 << 10];
+	memset(block, 'b', sizeof block);
+	CLEAN_STORE struct store *s = open_retry(plan, 3, &w);
+	assert_int_equal(s->ops->put_begin(s, "packs/1", 0, &put, &err), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(s->ops->put_append(put, block, sizeof block, &err), 0);
+	assert_int_equal(s->ops->put_commit(put, &err), 0);
+	assert_int_equal(listed(s, "packs/"), 1000000 + 3 * sizeof block);
+	assert_int_equal(s->ops->get(s, "packs/1", sizeof block, back, sizeof back, &err), 0);
+	assert_memory_equal(block, back, sizeof back);
+	/* In the middle of a large one the wrapper has no bytes to repeat. */
+	assert_int_equal(s->ops->put_begin(s, "packs/2", 32 << 20, &put, &err), 0);
+	assert_int_equal(s->ops->put_append(put, block, sizeof block, &err), -1);
+	s->ops->put_abort(put);
+}
+
+static void retry_ends(void **state)
+{
+	(void)state;
+	struct fault plan[] = {
+		{ .call = FAULT_GET, .effect = FAULT_FAIL, .sys = ECONNRESET },
+		{ .call = FAULT_STAT, .effect = FAULT_FAIL, .sys = ENOSPC },
+	};
+	struct waits w;
+	struct error err;
+	bool found;
+	uint64_t size;
+	char c;
+	CLEAN_STORE struct store *s = open_retry(plan, 2, &w);
+	assert_int_equal(s->ops->get(s, "keys/1", 0, &c, 1, &err), -1);
+	assert_int_equal(plan[0].seen, 4);
+	assert_int_equal(w.count, 3);
+	assert_false(err.passing);
+	assert_non_null(strstr(err.text, "tried 4 times"));
+	assert_int_equal(s->ops->stat(s, "keys/1", &found, &size, &err), -1);
+	assert_int_equal(plan[1].seen, 1);
+	atomic_store(&w.stop, true);
+	assert_int_equal(s->ops->get(s, "keys/1", 0, &c, 1, &err), -1);
+	assert_int_equal(err.kind, ERR_CANCELLED);
+	assert_int_equal(plan[0].seen, 5);
+}
+
+static void reserve_and_facts(void **state)
+{
+	(void)state;
+	CLEAN_STORE struct store *s = open_kind("local");
+	struct error err;
+	struct store_facts facts;
+	char path[128];
+	struct stat st;
+	uint64_t removed;
+	snprintf(path, sizeof path, "%s/tmp/reserve", folder);
+	assert_int_equal(store_facts(s, &facts, &err), 0);
+	if (facts.free < 64 << 20) {
+		print_message("less than 64 MiB are free below %s\n", folder);
+		skip();
+	}
+	assert_int_equal(store_reserve(s, true, &err), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, 8 << 20);
+	assert_true(st.st_blocks >= (8 << 20) / 512);
+	assert_int_equal(store_reserve(s, true, &err), 0);
+	assert_int_equal(listed(s, ""), 0);
+	assert_int_equal(s->ops->sweep(s, 0, &removed, &err), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(store_reserve(s, false, &err), 0);
+	assert_int_equal(store_reserve(s, false, &err), 0);
+	assert_int_equal(stat(path, &st), -1);
+	assert_int_equal(store_facts(s, &facts, &err), 0);
+	assert_true(facts.has_space && facts.has_clock && facts.total >= facts.free);
+	assert_true(facts.clock_ahead > -5000 && facts.clock_ahead < 5000);
+	assert_int_equal(s->promises.list_lag, 0);
 }
 
 static void locations(void **state)
@@ -526,7 +688,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(contract_of_memory), TEST(contract_of_local), TEST(contract_of_fault_without_faults), TEST(locations), TEST(foreign_files),
 		TEST(sweep), TEST(read_only_folder), TEST(full_disk), TEST(faults_hit_by_plan), TEST(many_threads), TEST(order_of_durability),
-		TEST(filesystem_without_renameat2), TEST(filesystem_without_links), TEST(sync_that_fails),
+		TEST(filesystem_without_renameat2), TEST(filesystem_without_links), TEST(sync_that_fails), TEST(contract_of_retry), TEST(retry_gets_over_it),
+		TEST(retry_finds_another), TEST(retry_of_a_large_put), TEST(retry_ends), TEST(reserve_and_facts),
 	};
 	return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
