@@ -199,14 +199,11 @@ static int run_walk(struct walk *w, const struct capture_files_options *o, struc
 	return done;
 }
 
-static int capture(struct repo *repo, const struct capture_files_options *o, struct walk *w, struct snapshot *s, struct id *ret_id, struct error *err)
+static int take_parent(struct repo *repo, struct walk *w, struct snapshot *s, struct error *err)
 {
-	struct timespec start, end;
-	clock_gettime(CLOCK_REALTIME, &start);
-	s->time = (struct time_ns){ start.tv_sec, (uint32_t)start.tv_nsec };
 	struct snapshot parent = { 0 };
 	bool found = false;
-	if (describe(s, o, err) < 0 || capture_find_parent(repo, s, &found, &s->parent, &parent, err) < 0)
+	if (capture_find_parent(repo, s, &found, &s->parent, &parent, err) < 0)
 		return -1;
 	s->has_parent = w->has_prior = found;
 	if (found) {
@@ -214,12 +211,23 @@ static int capture(struct repo *repo, const struct capture_files_options *o, str
 		w->trusted_before = (struct time_ns){ parent.time.sec - RACY_SECONDS, parent.time.ns };
 		snapshot_done(&parent);
 	}
+	return 0;
+}
+
+static int capture(struct repo *repo, const struct capture_files_options *o, struct walk *w, struct snapshot *s, struct id *ret_id, struct error *err)
+{
+	struct timespec start, end;
+	clock_gettime(CLOCK_REALTIME, &start);
+	s->time = (struct time_ns){ start.tv_sec, (uint32_t)start.tv_nsec };
 	CLEAN(writer_cleanup) struct writer *writer = NULL;
 	unsigned threads = o->threads ? o->threads : task_processors();
-	struct writer_options options = { .slots = threads + 1, .level = o->level, .work = 1, .host = o->host };
-	if (writer_begin(&writer, repo, &options, err) < 0)
+	struct writer_options options = { .slots = threads + 1, .level = o->level, .work = WORK_BACKUP, .host = o->host };
+	if (describe(s, o, err) < 0 || writer_begin(&writer, repo, &options, err) < 0)
 		return -1;
 	w->writer = writer;
+	/* After the session was announced: what the parent reaches stays from then on. */
+	if (take_parent(repo, w, s, err) < 0)
+		return -1;
 	raise_file_limit();
 	if (run_walk(w, o, err) < 0)
 		return -1;

@@ -395,15 +395,15 @@ static int capture(struct repo *repo, const struct capture_image_options *o, str
 	struct snapshot parent = { 0 };
 	clock_gettime(CLOCK_REALTIME, &start);
 	s->time = (struct time_ns){ start.tv_sec, (uint32_t)start.tv_nsec };
-	if (describe(s, o, image->disk, err) < 0 || capture_find_parent(repo, s, &s->has_parent, &s->parent, &parent, err) < 0)
-		return -1;
-	snapshot_done(&parent);
 	CLEAN(writer_cleanup) struct writer *writer = NULL;
 	unsigned threads = o->threads ? o->threads : task_processors();
-	struct writer_options options = { .slots = threads + 1, .level = o->level, .work = 2, .host = o->host };
-	if (writer_begin(&writer, repo, &options, err) < 0)
+	struct writer_options options = { .slots = threads + 1, .level = o->level, .work = WORK_IMAGE, .host = o->host };
+	if (describe(s, o, image->disk, err) < 0 || writer_begin(&writer, repo, &options, err) < 0)
 		return -1;
 	image->writer = writer;
+	if (capture_find_parent(repo, s, &s->has_parent, &s->parent, &parent, err) < 0)
+		return -1;
+	snapshot_done(&parent);
 	if (run(image, s, threads, err) < 0)
 		return -1;
 	clock_gettime(CLOCK_REALTIME, &end);

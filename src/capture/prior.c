@@ -59,7 +59,20 @@ static bool has_chunk(struct repo *repo, const struct content_part *part)
 {
 	bool found = false;
 	struct place place;
-	return part->kind == CONTENT_HOLE || (index_find(repo->index, &part->chunk, &found, &place, NULL) == 0 && found);
+	return part->kind == CONTENT_HOLE || (index_find(repo->index, &part->chunk, &found, &place, NULL) == 0 && found && !place.marked);
+}
+
+/* repo_get_page for pages that will be relied on. */
+static int get_lasting_page(void *cookie, const struct id *id, struct buf *ret, struct error *err)
+{
+	struct repo *repo = cookie;
+	struct place place;
+	bool found;
+	if (index_find(repo->index, id, &found, &place, err) < 0)
+		return -1;
+	if (!found || place.marked)
+		return error_set(err, ERR_NOT_FOUND, "a page is about to be deleted");
+	return repo_get_page(repo, id, ret, err);
 }
 
 bool prior_is_stored(struct repo *repo, const struct content *content)
@@ -73,7 +86,7 @@ bool prior_is_stored(struct repo *repo, const struct content *content)
 			return false;
 	if (!content->paged)
 		return true;
-	if (seq_reader_new(&reader, SEQ_CONTENT, &content->root, repo_get_page, repo, NULL) < 0)
+	if (seq_reader_new(&reader, SEQ_CONTENT, &content->root, get_lasting_page, repo, NULL) < 0)
 		return false;
 	for (bool more = true; more;)
 		if (seq_next(reader, &more, &record, &len, NULL, NULL) < 0 ||

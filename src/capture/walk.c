@@ -108,7 +108,7 @@ static int release(struct folder *f, const struct task_context *ctx, struct erro
 	while (f && atomic_fetch_sub(&f->pending, 1) == 1) {
 		struct folder *parent = f->parent;
 		struct id tree = f->prior_tree;
-		bool same = f->has_prior && !atomic_load(&f->changed);
+		bool same = f->has_prior && !atomic_load(&f->changed) && !writer_is_wary(f->walk->writer);
 		if (done == 0 && !same && !ctx->cancelled && !pool_cancelled(ctx->pool))
 			done = store_tree(f, ctx->slot, &tree, err);
 		if (!parent) {

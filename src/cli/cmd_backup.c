@@ -54,7 +54,7 @@ static int backup_run(struct cli *cli, const void *args, struct error *err)
 	CLEAN_REPO struct repo *repo = NULL;
 	if (exclude_new(&ex, err) < 0 || fill_exclude(ex, a, err) < 0)
 		return -1;
-	if (cli_open_repo(cli, SESSION_INDEX | SESSION_CREATE, &repo, err) < 0)
+	if (cli_open_repo(cli, SESSION_CREATE, &repo, err) < 0)
 		return -1;
 	struct progress progress;
 	struct warner warner = cli_warner(cli);

@@ -39,7 +39,7 @@ static int image_run(struct cli *cli, const void *args, struct error *err)
 	CLEAN_REPO struct repo *repo = NULL;
 	if (refuse_mounted(a, cli->operands[0], err) < 0)
 		return -1;
-	if (cli_open_repo(cli, SESSION_INDEX | SESSION_CREATE, &repo, err) < 0)
+	if (cli_open_repo(cli, SESSION_CREATE, &repo, err) < 0)
 		return -1;
 	struct progress progress;
 	struct warner warner = cli_warner(cli);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "repo/index.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clean.h"
 #include "repo/index_merge.h"
@@ -24,6 +26,10 @@ struct loaded {
 	bool mapped;        /* else malloc'ed */
 	int fd;             /* of the mapped file */
 	bool merged;        /* stands for several segments; id is not set */
+	uint8_t *stands;    /* merged: their ids, stand_count of them */
+	size_t stand_count;
+	bool own;           /* written by this process */
+	bool gone;          /* deleted from the store: nothing is found in it any more */
 	uint32_t first_row; /* of its packs, across all segments */
 	uint64_t first_chunk; /* of its chunks, likewise */
 };
@@ -39,12 +45,16 @@ struct index {
 	struct store *store;         /* NULL for index_open_files */
 	const struct seal_keys *keys;
 	char *cache;
-	pthread_rwlock_t loading;    /* guards segments, count, rows, mapped_bytes */
+	pthread_rwlock_t loading;    /* guards segments, count, rows, mapped_bytes, marked, trusted */
 	struct loaded *segments;
 	size_t count;
 	uint32_t rows;
 	uint64_t chunks, mapped_bytes;
-	atomic_uint touches;
+	struct buf marked;           /* ids of packs, ascending */
+	bool has_trusted;
+	struct buf trusted;          /* likewise */
+	atomic_uint touches, generation;
+	pthread_mutex_t refreshing;  /* one at a time */
 	pthread_mutex_t lock;        /* guards claims */
 	struct claims claims;
 };
@@ -139,6 +149,7 @@ static int add_loaded(struct index *x, struct loaded *segment, struct error *err
 
 static void unload(struct loaded *segment)
 {
+	free(segment->stands);
 	if (segment->mapped) {
 		munmap(segment->bytes, segment->len);
 		close(segment->fd);
@@ -271,10 +282,14 @@ struct coverage {
 static void load_merged(void *cookie, const char *path, const uint8_t *ids, size_t count)
 {
 	struct coverage *c = cookie;
-	struct loaded segment = { .merged = true };
+	struct loaded segment = { .merged = true, .stand_count = count };
 	bool found = false;
-	if (map_file(path, &segment, &found, NULL) < 0 || !found)
+	segment.stands = malloc(count * ID_SIZE + 1);
+	if (!segment.stands || map_file(path, &segment, &found, NULL) < 0 || !found) {
+		free(segment.stands);
 		return;
+	}
+	memcpy(segment.stands, ids, count * ID_SIZE);
 	if (add_loaded(c->x, &segment, NULL) < 0) {
 		unload(&segment);
 		unlink(path);
@@ -321,6 +336,17 @@ static void merge_loaded(struct index *x, const struct buf *listed)
 	free(segments);
 }
 
+/* Removes what the cache holds of segments that the store does not list any more. One that another process wrote just now is fetched again some day. */
+static void tidy_cache(const struct index *x, const struct buf *listed)
+{
+	CLEAN_DIR DIR *dir = opendir(x->cache);
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		struct id id;
+		if (id_from_hex(e->d_name, &id) && (!listed->len || !bsearch(id.b, listed->data, listed->len / ID_SIZE, ID_SIZE, by_id)))
+			unlinkat(dirfd(dir), e->d_name, 0);
+	}
+}
+
 static int make_folders(char *path)
 {
 	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
@@ -341,6 +367,7 @@ static struct index *new_index(struct error *err)
 		return NULL;
 	}
 	pthread_mutex_init(&x->lock, NULL);
+	pthread_mutex_init(&x->refreshing, NULL);
 	pthread_rwlock_init(&x->loading, NULL);
 	return x;
 }
@@ -351,6 +378,7 @@ static int open_index(struct index **ret, struct store *store, const struct seal
 {
 	CLEAN(index_cleanup) struct index *x = new_index(err);
 	CLEAN_BUF struct buf ids = BUF_INIT;
+	bool vanished = false;
 	if (!x)
 		return -1;
 	x->store = store;
@@ -379,14 +407,22 @@ static int open_index(struct index **ret, struct store *store, const struct seal
 			continue;
 		if (load_segment(x, &id, fn != NULL, &why) == 0)
 			continue;
+		if (why.kind == ERR_NOT_FOUND) {
+			vanished = true;
+			continue;
+		}
 		if (fn && why.kind != ERR_NOMEM && fn(cookie, &id, &why) == 0)
 			continue;
 		if (err)
 			*err = why;
 		return -1;
 	}
-	if (x->cache && !fn)
+	if (vanished && index_refresh(x, NULL, err) < 0)
+		return -1;
+	if (x->cache && !fn && !vanished)
 		merge_loaded(x, &ids);
+	if (x->cache)
+		tidy_cache(x, &ids);
 	*ret = TAKE(x);
 	return 0;
 }
@@ -428,6 +464,9 @@ void index_free(struct index *x)
 		unload(&x->segments[i]);
 	free(x->segments);
 	claims_done(&x->claims);
+	buf_done(&x->marked);
+	buf_done(&x->trusted);
+	pthread_mutex_destroy(&x->refreshing);
 	pthread_mutex_destroy(&x->lock);
 	pthread_rwlock_destroy(&x->loading);
 	free(x->cache);
@@ -465,15 +504,40 @@ static bool find_in(struct index *x, struct loaded *segment, const struct id *id
 	return found;
 }
 
-/* false: no segment has it. The copy stays valid: segments are never unloaded before the index is. */
-static bool find_segment(struct index *x, const struct id *id, struct loaded *ret, uint64_t *ret_row, struct segment_chunk *ret_chunk)
+/* false: the row does not count. */
+static bool row_counts(const struct index *x, const struct loaded *segment, const struct segment_chunk *chunk, bool *ret_marked)
+{
+	struct segment_block block;
+	struct segment_pack pack;
+	*ret_marked = false;
+	if ((!x->marked.len && !x->has_trusted) || segment_block_at(&segment->view, chunk->block, &block, NULL) < 0)
+		return true; /* a row that makes no sense is told by index_find */
+	segment_pack_at(&segment->view, block.pack, &pack);
+	if (x->has_trusted && !segment->own && !index_packs_have(&x->trusted, &pack.id))
+		return false;
+	*ret_marked = index_packs_have(&x->marked, &pack.id);
+	return true;
+}
+
+/* false: no segment has it. The copy stays valid: segments are never unloaded before the index is. The newest place counts, but any in a pack that is not marked goes before. */
+static bool find_segment(struct index *x, const struct id *id, struct loaded *ret, uint64_t *ret_row, struct segment_chunk *ret_chunk, bool *ret_marked)
 {
 	bool found = false;
 	pthread_rwlock_rdlock(&x->loading);
-	for (size_t i = x->count; i-- > 0 && !found;) {
-		found = find_in(x, &x->segments[i], id, ret_row, ret_chunk);
-		if (found)
-			*ret = x->segments[i];
+	*ret_marked = false;
+	for (size_t i = x->count; i-- > 0 && (!found || *ret_marked);) {
+		struct segment_chunk chunk;
+		uint64_t row;
+		if (x->segments[i].gone || !find_in(x, &x->segments[i], id, &row, &chunk))
+			continue;
+		bool marked;
+		if (!row_counts(x, &x->segments[i], &chunk, &marked) || (found && marked))
+			continue;
+		found = true;
+		*ret = x->segments[i];
+		*ret_row = row;
+		*ret_chunk = chunk;
+		*ret_marked = marked;
 	}
 	if (found && x->mapped_bytes > INDEX_RESIDENT)
 		bound_resident(x); /* its block and its pack are looked at next, in the mapping */
@@ -488,7 +552,8 @@ int index_find(struct index *x, const struct id *id, bool *ret_found, struct pla
 	struct segment_chunk chunk;
 	struct segment_block block;
 	struct segment_pack pack;
-	*ret_found = find_segment(x, id, &segment, &row, &chunk);
+	bool marked;
+	*ret_found = find_segment(x, id, &segment, &row, &chunk, &marked);
 	if (!*ret_found)
 		return 0;
 	if (segment_block_at(&segment.view, chunk.block, &block, err) < 0)
@@ -507,7 +572,8 @@ int index_find(struct index *x, const struct id *id, bool *ret_found, struct pla
 		               .raw_length = block.raw_length,
 		               .offset = chunk.offset,
 		               .length = chunk.length,
-		               .row = segment.first_chunk + row };
+		               .row = segment.first_chunk + row,
+		               .marked = marked };
 	return 0;
 }
 
@@ -516,12 +582,154 @@ int index_claim(struct index *x, const struct id *id)
 	uint64_t row;
 	struct loaded segment;
 	struct segment_chunk chunk;
-	if (find_segment(x, id, &segment, &row, &chunk))
+	bool marked;
+	if (find_segment(x, id, &segment, &row, &chunk, &marked) && !marked)
 		return 0;
+	return index_claim_copy(x, id);
+}
+
+int index_claim_copy(struct index *x, const struct id *id)
+{
 	pthread_mutex_lock(&x->lock);
 	int added = claims_add(&x->claims, id);
 	pthread_mutex_unlock(&x->lock);
 	return added;
+}
+
+/* --- what others do meanwhile -------------------------------------------------------- */
+
+static bool id_listed(const struct buf *listed, const uint8_t *id)
+{
+	return listed->len && bsearch(id, listed->data, listed->len / ID_SIZE, ID_SIZE, by_id);
+}
+
+static bool is_listed(const struct loaded *s, const struct buf *listed)
+{
+	static const struct id none;
+	if (!s->merged) /* what exists only in memory has no id */
+		return id_equal(&s->id, &none) || id_listed(listed, s->id.b);
+	for (size_t i = 0; i < s->stand_count; i++)
+		if (!id_listed(listed, s->stands + i * ID_SIZE))
+			return false;
+	return true;
+}
+
+/* Forgets what is not listed; ret_known holds one flag for each listed segment: some loaded one has its rows. */
+static bool forget_unlisted(struct index *x, const struct buf *listed, bool *ret_known)
+{
+	bool changed = false;
+	pthread_rwlock_wrlock(&x->loading);
+	for (size_t i = 0; i < x->count; i++) {
+		struct loaded *s = &x->segments[i];
+		if (s->gone)
+			continue;
+		s->gone = !is_listed(s, listed);
+		changed |= s->gone;
+		const uint8_t *ids = s->merged ? s->stands : s->id.b;
+		for (size_t k = 0; !s->gone && k < (s->merged ? s->stand_count : 1); k++) {
+			const uint8_t *at = bsearch(ids + k * ID_SIZE, listed->data, listed->len / ID_SIZE, ID_SIZE, by_id);
+			if (at)
+				ret_known[(size_t)(at - listed->data) / ID_SIZE] = true;
+		}
+	}
+	pthread_rwlock_unlock(&x->loading);
+	return changed;
+}
+
+/* One that vanishes between the listing and the reading was merged or emptied just now: the next listing shows what came in its place. */
+static int load_listed(struct index *x, const struct buf *listed, const bool *known, bool *ret_vanished, bool *ret_changed, struct error *err)
+{
+	for (size_t at = 0; at < listed->len; at += ID_SIZE) {
+		struct error why = { 0 };
+		struct id id;
+		memcpy(id.b, listed->data + at, ID_SIZE);
+		if (known[at / ID_SIZE])
+			continue;
+		*ret_changed = true;
+		if (load_segment(x, &id, false, &why) == 0)
+			continue;
+		if (why.kind != ERR_NOT_FOUND) {
+			if (err)
+				*err = why;
+			return -1;
+		}
+		*ret_vanished = true;
+	}
+	return 0;
+}
+
+#define REFRESH_TRIES 10
+
+static int refresh(struct index *x, bool *ret_changed, struct error *err)
+{
+	bool vanished = true;
+	for (int attempt = 0; vanished; attempt++) {
+		CLEAN_BUF struct buf listed = BUF_INIT;
+		vanished = false;
+		if (attempt == REFRESH_TRIES)
+			return error_set(err, ERR_CORRUPT, "load index: the store lists segments that it does not have; run twofold check");
+		if (x->store->ops->list(x->store, object_prefix(SEAL_INDEX), list_one, &listed, err) < 0)
+			return error_add(err, "load index");
+		CLEAN_FREE bool *known = calloc(listed.len / ID_SIZE + 1, sizeof *known);
+		if (!known || !buf_ok(&listed))
+			return error_set(err, ERR_NOMEM, "load index: out of memory");
+		if (listed.len)
+			qsort(listed.data, listed.len / ID_SIZE, ID_SIZE, by_id);
+		*ret_changed |= forget_unlisted(x, &listed, known);
+		if (load_listed(x, &listed, known, &vanished, ret_changed, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int index_refresh(struct index *x, bool *ret_changed, struct error *err)
+{
+	bool changed = false;
+	pthread_mutex_lock(&x->refreshing);
+	int done = refresh(x, &changed, err);
+	if (changed)
+		atomic_fetch_add(&x->generation, 1);
+	pthread_mutex_unlock(&x->refreshing);
+	if (ret_changed)
+		*ret_changed = changed;
+	return done;
+}
+
+unsigned index_generation(const struct index *x)
+{
+	return atomic_load(&x->generation);
+}
+
+static int replace_set(struct index *x, struct buf *set, const struct buf *packs, struct error *err)
+{
+	struct buf copy = BUF_INIT;
+	buf_add(&copy, packs->data, packs->len);
+	if (!buf_ok(&copy))
+		return error_set(err, ERR_NOMEM, "note %zu packs: out of memory", packs->len / ID_SIZE);
+	pthread_rwlock_wrlock(&x->loading);
+	struct buf before = *set;
+	*set = copy;
+	pthread_rwlock_unlock(&x->loading);
+	buf_done(&before);
+	return 0;
+}
+
+int index_mark(struct index *x, const struct buf *packs, struct error *err)
+{
+	return replace_set(x, &x->marked, packs, err);
+}
+
+int index_trust_only(struct index *x, const struct buf *packs, struct error *err)
+{
+	if (replace_set(x, &x->trusted, packs, err) < 0)
+		return -1;
+	x->has_trusted = true;
+	return 0;
+}
+
+uint64_t index_row_limit(const struct index *x)
+{
+	return x->chunks;
 }
 
 void index_forget_claims(struct index *x)
@@ -529,9 +737,9 @@ void index_forget_claims(struct index *x)
 	claims_done(&x->claims);
 }
 
-int index_adopt(struct index *x, const void *bytes, size_t len, struct error *err)
+static int adopt(struct index *x, const struct id *id, const void *bytes, size_t len, struct error *err)
 {
-	struct loaded segment = { .len = len, .bytes = malloc(len) };
+	struct loaded segment = { .id = *id, .own = true, .len = len, .bytes = malloc(len) };
 	if (!segment.bytes)
 		return error_set(err, ERR_NOMEM, "load index: out of memory");
 	memcpy(segment.bytes, bytes, len);
@@ -542,9 +750,14 @@ int index_adopt(struct index *x, const void *bytes, size_t len, struct error *er
 	return 0;
 }
 
+int index_adopt(struct index *x, const void *bytes, size_t len, struct error *err)
+{
+	return adopt(x, &(struct id){ 0 }, bytes, len, err);
+}
+
 int index_add(struct index *x, const struct id *id, const void *bytes, size_t len, struct error *err)
 {
-	struct loaded segment = { .id = *id };
+	struct loaded segment = { .id = *id, .own = true };
 	bool mapped = false;
 	if (x->cache) {
 		char path[4096];
@@ -557,7 +770,7 @@ int index_add(struct index *x, const struct id *id, const void *bytes, size_t le
 			mapped = false;
 		}
 	}
-	if (!mapped && index_adopt(x, bytes, len, err) < 0)
+	if (!mapped && adopt(x, id, bytes, len, err) < 0)
 		return -1;
 	struct segment view;
 	pthread_mutex_lock(&x->lock);
@@ -573,6 +786,8 @@ int index_packs(const struct index *x, struct buf *ret, struct error *err)
 	buf_clear(ret);
 	for (size_t i = 0; i < x->count; i++) {
 		const struct segment *s = &x->segments[i].view;
+		if (x->segments[i].gone)
+			continue;
 		for (uint32_t row = 0; row < s->pack_count; row++)
 			buf_add(ret, s->packs + (size_t)row * SEGMENT_PACK_SIZE, ID_SIZE);
 	}
@@ -586,6 +801,11 @@ int index_packs(const struct index *x, struct buf *ret, struct error *err)
 bool index_packs_have(const struct buf *packs, const struct id *pack)
 {
 	return packs->len && bsearch(pack->b, packs->data, packs->len / ID_SIZE, ID_SIZE, by_id);
+}
+
+bool index_segment_is_gone(const struct index *x, size_t i)
+{
+	return x->segments[i].gone;
 }
 
 size_t index_segments(const struct index *x)
@@ -607,6 +827,6 @@ uint64_t index_chunks(const struct index *x)
 {
 	uint64_t sum = 0;
 	for (size_t i = 0; i < x->count; i++)
-		sum += x->segments[i].view.chunk_count;
+		sum += x->segments[i].gone ? 0 : x->segments[i].view.chunk_count;
 	return sum;
 }

@@ -6,7 +6,8 @@
  * The resident part is bounded: where the mappings are larger than INDEX_RESIDENT, the chunk tables are read by pieces in place of being touched, and pages that are
  * touched all the same are given back before they add up. A damaged cache file cannot do harm: a chunk id matches by 32 bytes or not at all, and a wrong place fails to
  * authenticate; twofold check fetches every segment anew. Many segments are merged into one file in the cache (index_merge.h).
- * Threads: index_find, index_claim and index_add from any; the others while no other runs.
+ * What a collector deletes while the index is open: index_refresh forgets segments that are gone and loads new ones; index_mark names packs that are about to go.
+ * Threads: index_find, index_claim, index_add and index_refresh from any; the others while no other runs.
  */
 #ifndef REPO_INDEX_H
 #define REPO_INDEX_H
@@ -29,6 +30,7 @@ struct place {
 	uint32_t block, block_offset, sealed_length, raw_length;
 	uint32_t offset, length; /* in the raw block */
 	uint64_t row;            /* numbers chunks across all segments, in their order */
+	bool marked;             /* the pack is about to go (index_mark): still to be read, not to be relied on */
 };
 
 struct index;
@@ -41,10 +43,23 @@ int index_open_anew(struct index **ret, struct store *store, const struct seal_k
 void index_free(struct index *x);
 DEFINE_CLEAN(index, index_free)
 
-/* ret_found false: no segment holds it (claimed chunks are not found before their segment is added). */
+/* Lists the store's segments again: those that are gone are forgotten, new ones are loaded. Rows of packs, chunks and segments keep their numbers. ret_changed (may be NULL): whether there were any. */
+int index_refresh(struct index *x, bool *ret_changed, struct error *err);
+/* Counts index_refresh calls that changed something. */
+unsigned index_generation(const struct index *x);
+/* From now on packs in this set (ids one after the other, ascending) are marked, and all others are not; also in segments that come later. */
+int index_mark(struct index *x, const struct buf *packs, struct error *err);
+/* From now on rows count only where their pack is in this set too, or was added by this process (index_add): a fenced session that wakes up may write a segment that names packs which are gone. */
+int index_trust_only(struct index *x, const struct buf *packs, struct error *err);
+/* Numbers of rows are below this. */
+uint64_t index_row_limit(const struct index *x);
+
+/* ret_found false: no segment holds it (claimed chunks are not found before their segment is added). A place in a pack that is not marked goes before one in a marked pack. */
 int index_find(struct index *x, const struct id *id, bool *ret_found, struct place *ret, struct error *err);
-/* True: the chunk is neither stored nor claimed, and is now claimed by the caller, who must store it. False: somebody has it. -1: out of memory. */
+/* True: the chunk is neither stored (in a pack that is not marked) nor claimed, and is now claimed by the caller, who must store it. False: somebody has it. -1: out of memory. */
 int index_claim(struct index *x, const struct id *id);
+/* The same for who stores a copy of a chunk that the index knows: true unless it is claimed. */
+int index_claim_copy(struct index *x, const struct id *id);
 /* Adds a segment that this process has written; its chunks are no longer claims. bytes are copied. */
 int index_add(struct index *x, const struct id *segment, const void *bytes, size_t len, struct error *err);
 /* Adds a segment that exists only in memory: what packs without an index were found to hold. */
@@ -54,7 +69,9 @@ void index_forget_claims(struct index *x);
 int index_packs(const struct index *x, struct buf *ret, struct error *err);
 bool index_packs_have(const struct buf *packs, const struct id *pack);
 
+/* Segments that were forgotten still have their number: index_segment_is_gone. */
 size_t index_segments(const struct index *x);
+bool index_segment_is_gone(const struct index *x, size_t i);
 const struct segment *index_segment(const struct index *x, size_t i);
 const struct id *index_segment_id(const struct index *x, size_t i);
 uint64_t index_chunks(const struct index *x);

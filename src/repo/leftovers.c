@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "repo/leftovers.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
-
 #include "repo/object.h"
 #include "repo/rows.h"
+#include "repo/sessions.h"
 
-#define SESSION_BYTES_MAX (64u << 10)
 #define TEMPORARY_MIN_AGE (24 * 3600) /* seconds: younger ones may belong to a machine that writes at this moment */
 
 struct found_pack {
@@ -21,15 +17,6 @@ static int note_pack(void *cookie, const char *key, uint64_t size)
 	struct found_pack found = { .size = size };
 	if (object_id_of_key(key, &found.id))
 		buf_add(cookie, &found, sizeof found);
-	return 0;
-}
-
-static int note_session(void *cookie, const char *key, uint64_t size)
-{
-	(void)size;
-	struct id id;
-	if (object_id_of_key(key, &id))
-		buf_add(cookie, id.b, ID_SIZE);
 	return 0;
 }
 
@@ -46,7 +33,7 @@ static int index_rows(struct repo *r, const struct id *session, struct segment_r
 	return index_add(r->index, &id, segment.data, segment.len, err);
 }
 
-static int adopt_packs(struct repo *r, const struct id *session, uint64_t *ret_packs, struct error *err)
+static int adopt_packs(struct repo *r, const struct id *session, const struct marks *marks, uint64_t *ret_packs, struct error *err)
 {
 	CLEAN(segment_rows_done) struct segment_rows rows = SEGMENT_ROWS_INIT;
 	CLEAN_BUF struct buf packs = BUF_INIT, known = BUF_INIT;
@@ -59,7 +46,7 @@ static int adopt_packs(struct repo *r, const struct id *session, uint64_t *ret_p
 		struct pack_table table = { 0 };
 		enum seal_kind kind;
 		/* A pack that cannot be read is nothing to rely on; check names it. */
-		if (index_packs_have(&known, &found[i].id) || repo_read_pack_table(r, &found[i].id, found[i].size, &kind, &table, NULL) < 0)
+		if (index_packs_have(&known, &found[i].id) || ids_have(&marks->packs, &found[i].id) || repo_read_pack_table(r, &found[i].id, found[i].size, &kind, &table, NULL) < 0)
 			continue;
 		segment_rows_add(&rows, &found[i].id, kind, found[i].size, &table);
 		pack_table_done(&table);
@@ -70,44 +57,25 @@ static int adopt_packs(struct repo *r, const struct id *session, uint64_t *ret_p
 	return segment_rows_chunks(&rows) ? index_rows(r, session, &rows, err) : 0;
 }
 
-/* Only a process of this very host can be known to be gone. */
-static bool is_gone(struct repo *r, const struct id *id, const char *host)
+int leftovers_adopt(struct repo *r, const struct id *session, const struct marks *marks, uint64_t *ret_packs, struct error *err)
 {
-	CLEAN_BUF struct buf bytes = BUF_INIT;
-	struct session s = { 0 };
-	if (object_read(r->store, r->keys, SEAL_SESSION, id, SESSION_BYTES_MAX, NULL, &bytes, NULL) < 0 || session_decode(&s, bytes.data, bytes.len, NULL) < 0)
-		return false;
-	bool gone = host && host[0] && strcmp(s.host, host) == 0 && s.pid && s.pid <= INT32_MAX && kill((pid_t)s.pid, 0) < 0 && errno == ESRCH;
-	session_done(&s);
-	return gone;
-}
-
-int leftovers_adopt(struct repo *r, const struct id *session, const char *host, uint64_t *ret_packs, struct error *err)
-{
-	CLEAN_BUF struct buf sessions = BUF_INIT, gone = BUF_INIT;
-	*ret_packs = 0;
-	if (r->store->ops->list(r->store, object_prefix(SEAL_SESSION), note_session, &sessions, err) < 0)
-		return error_add(err, "look for interrupted runs");
-	if (sessions.len <= ID_SIZE)
-		return 0;
-	/* Asked before the packs are listed: what a process wrote before it went is then in the list. */
-	for (size_t at = 0; at + ID_SIZE <= sessions.len; at += ID_SIZE) {
-		struct id id;
-		memcpy(id.b, sessions.data + at, ID_SIZE);
-		if (!id_equal(&id, session) && is_gone(r, &id, host))
-			buf_add(&gone, id.b, ID_SIZE);
-	}
-	if (adopt_packs(r, session, ret_packs, err) < 0)
-		return error_add(err, "index what an interrupted run left behind");
-	for (size_t at = 0; at + ID_SIZE <= gone.len; at += ID_SIZE) {
-		struct id id;
-		char key[OBJECT_KEY_MAX];
-		memcpy(id.b, gone.data + at, ID_SIZE);
-		object_key(SEAL_SESSION, &id, key);
-		r->store->ops->remove(r->store, key, NULL);
-	}
+	CLEAN(session_list_done) struct session_list others = { 0 };
 	uint64_t removed;
-	if (gone.len && r->store->ops->sweep)
+	bool ended = false;
+	*ret_packs = 0;
+	/* Judged before the packs are listed: what a process wrote before it went is then in the list. */
+	if (session_list_read(&others, r, session, SESSION_FENCE_SECONDS, err) < 0)
+		return error_add(err, "look for interrupted runs");
+	if (!others.count)
+		return 0;
+	if (adopt_packs(r, session, marks, ret_packs, err) < 0)
+		return error_add(err, "index what an interrupted run left behind");
+	for (size_t i = 0; i < others.count; i++)
+		if (others.items[i].state == SESSION_GONE) {
+			session_delete(r, &others, &others.items[i].session, NULL);
+			ended = true;
+		}
+	if (ended && r->store->ops->sweep)
 		r->store->ops->sweep(r->store, TEMPORARY_MIN_AGE, &removed, NULL);
 	return 0;
 }

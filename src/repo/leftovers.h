@@ -6,10 +6,10 @@
 #ifndef REPO_LEFTOVERS_H
 #define REPO_LEFTOVERS_H
 
-#include "repo/repo.h"
+#include "repo/marks.h"
 
-/* Indexes such packs under the caller's session. Sessions of processes of this host that are gone are ended afterwards, and their temporary files removed; others may be
+/* Indexes such packs under the caller's session, but not those in marks. Sessions of processes of this machine that are gone are ended afterwards, and their temporary files removed; others may be
  * alive and are left alone. */
-int leftovers_adopt(struct repo *repo, const struct id *session, const char *host, uint64_t *ret_packs, struct error *err);
+int leftovers_adopt(struct repo *repo, const struct id *session, const struct marks *marks, uint64_t *ret_packs, struct error *err);
 
 #endif

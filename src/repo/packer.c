@@ -340,6 +340,13 @@ int packer_finish(struct packer *p, struct error *err)
 	return failed ? -1 : 0;
 }
 
+void packer_set_session(struct packer *p, const struct id *session)
+{
+	pthread_mutex_lock(&p->lock);
+	p->session = *session;
+	pthread_mutex_unlock(&p->lock);
+}
+
 bool packer_is_indexed(struct packer *p)
 {
 	pthread_mutex_lock(&p->lock);

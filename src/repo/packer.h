@@ -31,6 +31,8 @@ int packer_add(struct packer *p, enum chunk_class class, const struct seal_paylo
 /* ok false: the read-back failed; the pack is dropped and the session fails. */
 void packer_checked(struct packer *p, const struct packed *where, bool ok);
 
+/* What is written from now on carries this session's id. Between packer_finish and the next packer_add. */
+void packer_set_session(struct packer *p, const struct id *session);
 /* Commits all packs, and an index segment that names them. After a failure: drops what is open, and indexes what was committed before. */
 int packer_finish(struct packer *p, struct error *err);
 /* After packer_finish: whether every committed pack is in a segment. */

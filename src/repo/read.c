@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Reading chunks, blocks and pack tables. */
+#include <time.h>
+
 #include "repo/format/pack.h"
 #include "repo/coders.h"
 #include "repo/object.h"
@@ -45,8 +47,24 @@ int repo_verify_chunk(struct repo *r, enum chunk_class class, const struct id *i
 	return error_set(err, ERR_CORRUPT, "chunk %.16s is not what block %u of %s holds; run twofold check", hex, place->block, key);
 }
 
+#define REFRESH_SECONDS 10
+
+/* Whether the index is another one now. In a damaged repository many chunks are missing: it is not listed anew for each. */
+bool repo_refresh_index(struct repo *r, unsigned generation)
+{
+	struct timespec now;
+	bool changed = false;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (index_generation(r->index) != generation)
+		return true;
+	int64_t last = atomic_load(&r->refreshed_at);
+	if ((last && now.tv_sec - last < REFRESH_SECONDS) || !atomic_compare_exchange_strong(&r->refreshed_at, &last, now.tv_sec))
+		return false;
+	return index_refresh(r->index, &changed, NULL) == 0 && changed;
+}
+
 /* Where the chunk lies, and the block that holds it, decoded; given back with cache_release. The chunk's place is within the block. */
-static struct cached_block *hold_block(struct repo *r, const struct id *id, struct place *ret_place, struct error *err)
+static struct cached_block *hold_block_now(struct repo *r, const struct id *id, struct place *ret_place, struct error *err)
 {
 	bool found;
 	if (index_find(r->index, id, &found, ret_place, err) < 0)
@@ -73,6 +91,20 @@ static struct cached_block *hold_block(struct repo *r, const struct id *id, stru
 	cache_release(r->coders, block);
 	error_set(err, ERR_CORRUPT, "a chunk's place lies outside of its block; run twofold check");
 	return NULL;
+}
+
+static struct cached_block *hold_block(struct repo *r, const struct id *id, struct place *ret_place, struct error *err)
+{
+	struct error why = { 0 };
+	unsigned generation = index_generation(r->index);
+	struct cached_block *block = hold_block_now(r, id, ret_place, &why);
+	if (!block && why.kind == ERR_NOT_FOUND && repo_refresh_index(r, generation)) {
+		why = (struct error){ 0 };
+		block = hold_block_now(r, id, ret_place, &why);
+	}
+	if (!block && err)
+		*err = why;
+	return block;
 }
 
 int repo_get(struct repo *r, enum chunk_class class, const struct id *id, struct buf *ret, struct error *err)

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "repo/coders.h"
+#include "repo/marks.h"
 #include "repo/object.h"
 
 #define HEADER_KEY "twofold"
@@ -383,8 +384,9 @@ void snapshot_list_done(struct snapshot_list *l)
 int repo_snapshots(struct repo *r, struct snapshot_list *ret, struct error *err)
 {
 	CLEAN_BUF struct buf ids = BUF_INIT;
+	CLEAN(marks_done) struct marks marks = MARKS_INIT;
 	struct snapshot_list list = { 0 };
-	if (list_ids(r->store, object_prefix(SEAL_SNAPSHOT), &ids, err) < 0)
+	if (list_ids(r->store, object_prefix(SEAL_SNAPSHOT), &ids, err) < 0 || marks_read_fences(&marks, r, err) < 0)
 		return error_add(err, "list snapshots");
 	list.items = calloc(ids.len / ID_SIZE + 1, sizeof *list.items);
 	if (!list.items)
@@ -393,8 +395,15 @@ int repo_snapshots(struct repo *r, struct snapshot_list *ret, struct error *err)
 		struct snapshot_entry *entry = &list.items[list.count];
 		struct error why = { 0 };
 		entry->id = id_at(&ids, i);
-		if (repo_snapshot_read(r, &entry->id, &entry->snapshot, &why) == 0)
-			list.count++;
+		if (repo_snapshot_read(r, &entry->id, &entry->snapshot, &why) == 0) {
+			if (!marks_is_fenced(&marks, &entry->snapshot.session)) {
+				list.count++;
+				continue;
+			}
+			list.unconfirmed++;
+			snapshot_done(&entry->snapshot);
+			entry->snapshot = (struct snapshot){ 0 };
+		}
 		else if (why.kind != ERR_NOT_FOUND) { /* not found: it was forgotten meanwhile */
 			list.damaged++;
 			error_keep_first(&list.first_error, &why);
@@ -454,11 +463,17 @@ int repo_snapshot_resolve(struct repo *r, const char *name, struct id *ret_id, s
 
 int repo_snapshot_find(struct repo *r, const char *name, struct id *ret_id, struct snapshot *ret, struct error *err)
 {
+	CLEAN(marks_done) struct marks marks = MARKS_INIT;
+	CLEAN(snapshot_done) struct snapshot found = { 0 };
 	struct id id;
 	if (strcmp(name, "latest") == 0)
 		return take_latest(r, ret_id, ret, err);
-	if (repo_snapshot_resolve(r, name, &id, err) < 0 || repo_snapshot_read(r, &id, ret, err) < 0)
+	if (repo_snapshot_resolve(r, name, &id, err) < 0 || repo_snapshot_read(r, &id, &found, err) < 0 || marks_read_fences(&marks, r, err) < 0)
 		return -1;
+	if (marks_is_fenced(&marks, &found.session))
+		return error_set(err, ERR_BUSY, "find snapshot '%s': its backup was given up before it had finished, so it may lack something; run twofold prune, which makes sure of it", name);
+	*ret = found;
+	found = (struct snapshot){ 0 };
 	*ret_id = id;
 	return 0;
 }

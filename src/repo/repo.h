@@ -31,6 +31,7 @@ struct repo {
 	struct index *index;      /* NULL before repo_load_index */
 	char *cache;              /* folder for this repository, or NULL */
 	struct coder_pool *coders;
+	_Atomic int64_t refreshed_at; /* when a missing chunk last made a reader refresh the index, in seconds of the monotonic clock */
 };
 
 /* Makes a new repository in an empty or missing location. An existing one is ERR_EXISTS, a folder with other things in it too.
@@ -68,6 +69,7 @@ struct snapshot_list {
 	size_t count;
 	size_t damaged;               /* objects that could not be read; first_error says why for the first */
 	struct error first_error;
+	size_t unconfirmed;           /* of sessions that were fenced: they do not count until a prune has confirmed them */
 };
 /* A damaged snapshot does not hide the others: it is counted. */
 int repo_snapshots(struct repo *r, struct snapshot_list *ret, struct error *err);
@@ -82,11 +84,14 @@ int repo_snapshot_find(struct repo *r, const char *name, struct id *ret_id, stru
 int repo_snapshot_forget(struct repo *r, const struct id *id, struct error *err);
 
 /* --- reading chunks: from any thread --------------------------------------------- */
-/* Replaces *ret by the chunk's bytes, authenticated and hashed. ERR_NOT_FOUND: in no segment. */
+/* Replaces *ret by the chunk's bytes, authenticated and hashed. ERR_NOT_FOUND: in no segment.
+ * A chunk or pack that is missing may have been moved by a collector: the index is then refreshed and the chunk looked up once more. */
 int repo_get(struct repo *r, enum chunk_class class, const struct id *id, struct buf *ret, struct error *err);
 /* Copies len bytes from offset in the chunk, authenticated and hashed; small pieces of a large chunk cost little while its block is cached. ERR_CORRUPT: the chunk is shorter. */
 int repo_get_range(struct repo *r, enum chunk_class class, const struct id *id, uint32_t offset, void *data, size_t len, struct error *err);
-/* The raw bytes of the block at place, authenticated; chunks in it are not hashed. Bypasses the cache of blocks. */
+/* After something was missing, looked up at the given index_generation: true when it is worth looking again. */
+bool repo_refresh_index(struct repo *r, unsigned generation);
+/* The raw bytes of the block at place, authenticated; chunks in it are not hashed. Bypasses the cache of blocks. ERR_NOT_FOUND: the pack is gone, perhaps moved. */
 int repo_read_block(struct repo *r, const struct place *place, struct buf *ret, struct error *err);
 /* Hashes chunk bytes against their id: ERR_CORRUPT with the pack named. */
 int repo_verify_chunk(struct repo *r, enum chunk_class class, const struct id *id, const struct place *place, const uint8_t *bytes, struct error *err);

@@ -3,14 +3,13 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "repo/leftovers.h"
 #include "repo/object.h"
 #include "repo/packer.h"
+#include "repo/sessions.h"
+#include "repo/settle.h"
 
 /* A block under construction. */
 struct gather {
@@ -28,8 +27,13 @@ struct lane_slot {
 
 struct writer {
 	struct repo *repo;
-	struct id session;
-	bool session_stored, committed;
+	struct own_session *session;
+	bool borrowed;         /* the session is the caller's */
+	bool committed;
+	enum session_work work;
+	char *host;
+	struct marks marks;    /* as they were last read */
+	_Atomic bool wary;     /* packs were marked when this session began, or have been since */
 	pthread_mutex_t lock; /* guards failure */
 	struct error failure; /* the first; from then on nothing may rely on this session */
 	struct packer *packer;
@@ -38,42 +42,6 @@ struct writer {
 	_Atomic uint64_t chunks_new, chunks_known, added_raw, added_stored;
 	uint64_t adopted_packs;
 };
-
-/* --- session ------------------------------------------------------------------------- */
-
-static struct time_ns now(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (struct time_ns){ ts.tv_sec, (uint32_t)ts.tv_nsec };
-}
-
-static int store_session(struct writer *w, const struct writer_options *options, struct error *err)
-{
-	char host[256];
-	snprintf(host, sizeof host, "%s", options->host ? options->host : "");
-	struct session session = { .started = now(), .refreshed = now(), .host = host, .pid = (uint64_t)getpid(), .work = options->work };
-	CLEAN_BUF struct buf bytes = BUF_INIT;
-	session_encode(&bytes, &session);
-	if (!buf_ok(&bytes))
-		return error_set(err, ERR_NOMEM, "begin a session: out of memory");
-	seal_random(w->session.b, ID_SIZE);
-	if (object_write(w->repo->store, w->repo->keys, SEAL_SESSION, &w->session, &w->session, bytes.data, bytes.len, err) < 0)
-		return error_add(err, "begin a session in repository %s", w->repo->store->location);
-	w->session_stored = true;
-	return 0;
-}
-
-static void end_session(struct writer *w)
-{
-	char key[OBJECT_KEY_MAX];
-	if (!w->session_stored)
-		return;
-	object_key(SEAL_SESSION, &w->session, key);
-	/* A session object that stays behind costs the next writer a look at the packs, no more; it must stay where packs are not indexed, for only then are they looked for. */
-	w->repo->store->ops->remove(w->repo->store, key, NULL);
-	w->session_stored = false;
-}
 
 /* --- failure ----------------------------------------------------------------------------- */
 
@@ -95,28 +63,25 @@ static bool has_failed(struct writer *w, struct error *err)
 	return failed;
 }
 
-/* --- tombstones ---------------------------------------------------------------------------- */
-
-static int note_any(void *cookie, const char *key, uint64_t size)
-{
-	(void)key;
-	(void)size;
-	*(bool *)cookie = true;
-	return 1;
-}
-
-/* Nothing in this version collects garbage. Where a newer program does, chunks that this one would rely on may be about to go, so it does not write (docs/FORMAT.md, "Collecting garbage"). */
-static int refuse_tombstones(struct repo *repo, struct error *err)
-{
-	bool any = false;
-	if (repo->store->ops->list(repo->store, object_prefix(SEAL_TOMBSTONE), note_any, &any, err) < 0)
-		return -1;
-	if (any)
-		return error_set(err, ERR_UNSUPPORTED, "repository %s is being cleaned up by a newer version of twofold; use that version to write to it", repo->store->location);
-	return 0;
-}
-
 /* --- life -------------------------------------------------------------------------------- */
+
+/* The session first, then what collectors have published, then the index: what is found in it afterwards stays as long as this session lives. */
+static int announce(struct writer *w, const struct writer_options *options, struct error *err)
+{
+	w->work = options->work;
+	w->host = strdup(options->host ? options->host : "");
+	if (!w->host)
+		return error_set(err, ERR_NOMEM, "begin a session: out of memory");
+	if (options->session) {
+		w->session = options->session;
+		w->borrowed = true;
+		return 0;
+	}
+	if (own_session_begin(&w->session, w->repo, w->work, w->host, err) < 0 || settle_look(w->repo, &w->marks, err) < 0)
+		return -1;
+	w->wary = w->marks.packs.len > 0;
+	return leftovers_adopt(w->repo, own_session_id(w->session), &w->marks, &w->adopted_packs, err);
+}
 
 int writer_begin(struct writer **ret, struct repo *repo, const struct writer_options *options, struct error *err)
 {
@@ -132,7 +97,7 @@ int writer_begin(struct writer **ret, struct repo *repo, const struct writer_opt
 	for (unsigned i = 0; i < w->slot_count; i++)
 		if (seal_coder_new(&w->slots[i].coder, options->level, err) < 0)
 			return -1;
-	if (store_session(w, options, err) < 0 || refuse_tombstones(repo, err) < 0 || leftovers_adopt(repo, &w->session, options->host, &w->adopted_packs, err) < 0 || packer_new(&w->packer, repo, &w->session, err) < 0)
+	if (announce(w, options, err) < 0 || packer_new(&w->packer, repo, own_session_id(w->session), err) < 0)
 		return -1;
 	*ret = TAKE(w);
 	return 0;
@@ -144,9 +109,16 @@ void writer_free(struct writer *w)
 		return;
 	if (w->packer && !w->committed)
 		writer_flush(w, NULL);
-	if (!w->packer || packer_is_indexed(w->packer))
-		end_session(w);
+	/* A session object that stays behind costs the next writer a look at the packs, no more; it must stay where packs are not indexed, for only then are they looked for. */
+	if (w->borrowed)
+		;
+	else if (!w->packer || packer_is_indexed(w->packer))
+		own_session_end(w->session);
+	else
+		own_session_leave(w->session);
 	packer_free(w->packer);
+	marks_done(&w->marks);
+	free(w->host);
 	for (unsigned i = 0; w->slots && i < w->slot_count; i++) {
 		struct lane_slot *s = &w->slots[i];
 		for (int class = 0; class < 2; class++) {
@@ -165,7 +137,12 @@ void writer_free(struct writer *w)
 
 const struct id *writer_session(const struct writer *w)
 {
-	return &w->session;
+	return own_session_id(w->session);
+}
+
+bool writer_is_wary(const struct writer *w)
+{
+	return atomic_load_explicit(&w->wary, memory_order_relaxed);
 }
 
 struct repo *writer_repo(const struct writer *w)
@@ -251,30 +228,61 @@ static int gather_chunk(struct writer *w, struct lane_slot *s, enum chunk_class 
 	return buf_ok(&g->raw) && buf_ok(&g->chunks) ? 0 : error_set(err, ERR_NOMEM, "gather a block: out of memory");
 }
 
-int writer_put(struct writer *w, unsigned slot, enum chunk_class class, const void *data, size_t len, struct id *ret, struct error *err)
+/* A chunk that this session has claimed. */
+static int store_claimed(struct writer *w, unsigned slot, enum chunk_class class, const void *data, const struct pack_chunk *chunk, struct error *err)
 {
 	struct lane_slot *s = &w->slots[slot];
-	struct pack_chunk chunk = { .length = (uint32_t)len };
 	struct error why = { 0 };
+	atomic_fetch_add_explicit(&w->chunks_new, 1, memory_order_relaxed);
+	int done = chunk->length >= WRITER_SOLO ? put_block(w, s, class, data, chunk->length, chunk, 1, &why) : gather_chunk(w, s, class, data, chunk, &why);
+	if (done == 0)
+		return 0;
+	if (err) /* the claim stands without its chunk */
+		*err = why;
+	return fail_session(w, &why);
+}
+
+int writer_put(struct writer *w, unsigned slot, enum chunk_class class, const void *data, size_t len, struct id *ret, struct error *err)
+{
+	struct pack_chunk chunk = { .length = (uint32_t)len };
 	if (len == 0 || len > SEAL_BLOCK_MAX || slot >= w->slot_count)
 		return error_set(err, ERR_INVALID, "store a chunk of %zu bytes", len);
 	seal_chunk_id(w->repo->keys, class, data, len, &chunk.id);
 	int claimed = index_claim(w->repo->index, &chunk.id);
 	if (claimed < 0)
 		return error_set(err, ERR_NOMEM, "store a chunk: out of memory");
-	if (claimed == 0) {
+	if (claimed == 0)
 		atomic_fetch_add_explicit(&w->chunks_known, 1, memory_order_relaxed);
-		*ret = chunk.id;
-		return 0;
-	}
-	atomic_fetch_add_explicit(&w->chunks_new, 1, memory_order_relaxed);
-	int done = len >= WRITER_SOLO ? put_block(w, s, class, data, len, &chunk, 1, &why) : gather_chunk(w, s, class, data, &chunk, &why);
-	if (done < 0) { /* the claim stands without its chunk */
-		if (err)
-			*err = why;
-		return fail_session(w, &why);
-	}
+	else if (store_claimed(w, slot, class, data, &chunk, err) < 0)
+		return -1;
 	*ret = chunk.id;
+	return 0;
+}
+
+int writer_put_copy(struct writer *w, unsigned slot, enum chunk_class class, const void *data, size_t len, const struct id *id, struct error *err)
+{
+	struct pack_chunk chunk = { .id = *id, .length = (uint32_t)len };
+	if (len == 0 || len > SEAL_BLOCK_MAX || slot >= w->slot_count)
+		return error_set(err, ERR_INVALID, "store a copy of a chunk of %zu bytes", len);
+	int claimed = index_claim_copy(w->repo->index, id);
+	if (claimed < 0)
+		return error_set(err, ERR_NOMEM, "store a chunk: out of memory");
+	return claimed ? store_claimed(w, slot, class, data, &chunk, err) : 0;
+}
+
+int writer_put_block(struct writer *w, unsigned slot, enum chunk_class class, const struct seal_payload *payload, uint32_t raw_length, const struct pack_chunk *chunks, size_t count,
+                     struct error *err)
+{
+	struct lane_slot *s = &w->slots[slot];
+	struct packed where;
+	if (packer_add(w->packer, class, payload, raw_length, chunks, count, &s->sealed, &where, err) < 0)
+		return -1;
+	packer_checked(w->packer, &where, true);
+	for (size_t i = 0; i < count; i++)
+		if (index_claim_copy(w->repo->index, &chunks[i].id) < 0)
+			return error_set(err, ERR_NOMEM, "store a block: out of memory");
+	atomic_fetch_add_explicit(&w->added_raw, raw_length, memory_order_relaxed);
+	atomic_fetch_add_explicit(&w->added_stored, s->sealed.len, memory_order_relaxed);
 	return 0;
 }
 
@@ -316,21 +324,97 @@ int writer_flush(struct writer *w, struct error *err)
 	return has_failed(w, err) ? -1 : 0;
 }
 
-int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id, struct error *err)
+/* --- settling ------------------------------------------------------------------------------- */
+
+/* What is in marked packs only is still there, since the collector waits for this session: it is copied. */
+static int rescue(struct writer *w, const struct buf *unsettled, struct error *err)
+{
+	CLEAN_BUF struct buf chunk = BUF_INIT;
+	const struct unsettled *u = (const void *)unsettled->data;
+	for (size_t i = 0; i < unsettled->len / sizeof *u; i++)
+		if (repo_get(w->repo, u[i].class, &u[i].id, &chunk, err) < 0 ||
+		    writer_put_copy(w, 0, u[i].class, chunk.data, chunk.len, &u[i].id, err) < 0)
+			return -1;
+	return writer_flush(w, err);
+}
+
+static int verify(struct writer *w, const struct snapshot *s, struct error *err)
+{
+	CLEAN_BUF struct buf unsettled = BUF_INIT;
+	if (settle_find(w->repo, s, &unsettled, err) < 0 || (unsettled.len && rescue(w, &unsettled, err) < 0))
+		return error_add(err, "make sure of what this backup shares with earlier ones: a prune deleted some of it meanwhile; run the backup again, it finds what it has stored");
+	return 0;
+}
+
+/* The collector gave this session up: what was written under it stays, all else has to be looked at again under a new one. */
+static int begin_anew(struct writer *w, struct error *err)
+{
+	struct own_session *fresh;
+	if (own_session_begin(&fresh, w->repo, w->work, w->host, err) < 0)
+		return -1;
+	own_session_end(w->session);
+	w->session = fresh;
+	packer_set_session(w->packer, own_session_id(fresh));
+	return settle_look(w->repo, &w->marks, err);
+}
+
+/* Until a look shows nothing that was not seen. ret_anew: the session is another one now. */
+static int settle(struct writer *w, const struct snapshot *s, bool *ret_anew, struct error *err)
+{
+	bool pending = w->marks.packs.len > 0;
+	for (;;) {
+		CLEAN(marks_done) struct marks now = MARKS_INIT;
+		if (marks_read(&now, w->repo, err) < 0)
+			return -1;
+		bool fenced = marks_is_fenced(&now, own_session_id(w->session));
+		if (!pending && !fenced && !marks_has_news(&w->marks, &now))
+			return 0;
+		bool packs = pending || now.packs.len > 0;
+		if ((fenced ? begin_anew(w, err) : settle_look(w->repo, &w->marks, err)) < 0)
+			return -1;
+		*ret_anew |= fenced;
+		packs |= w->marks.packs.len > 0;
+		w->wary |= packs;
+		if ((packs || fenced) && verify(w, s, err) < 0)
+			return -1;
+		pending = false;
+	}
+}
+
+static int write_snapshot(struct writer *w, struct snapshot *snapshot, struct id *ret_id, struct error *err)
 {
 	CLEAN_BUF struct buf bytes = BUF_INIT;
-	struct id id;
-	if (writer_flush(w, err) < 0 || refuse_tombstones(w->repo, err) < 0)
-		return -1;
-	snapshot->session = w->session;
-	snapshot->totals.added_raw = w->added_raw;
-	snapshot->totals.added_stored = w->added_stored;
+	snapshot->session = *own_session_id(w->session);
 	snapshot_encode(&bytes, snapshot);
 	if (!buf_ok(&bytes))
 		return error_set(err, ERR_NOMEM, "write snapshot: out of memory");
-	seal_random(id.b, ID_SIZE);
-	if (object_write(w->repo->store, w->repo->keys, SEAL_SNAPSHOT, &id, &w->session, bytes.data, bytes.len, err) < 0)
+	seal_random(ret_id->b, ID_SIZE);
+	if (object_write(w->repo->store, w->repo->keys, SEAL_SNAPSHOT, ret_id, &snapshot->session, bytes.data, bytes.len, err) < 0)
 		return error_add(err, "write snapshot");
+	return 0;
+}
+
+int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id, struct error *err)
+{
+	struct id id;
+	bool anew = false;
+	if (writer_flush(w, err) < 0 || settle(w, snapshot, &anew, err) < 0)
+		return -1;
+	snapshot->totals.added_raw = w->added_raw;
+	snapshot->totals.added_stored = w->added_stored;
+	if (write_snapshot(w, snapshot, &id, err) < 0)
+		return -1;
+	for (;;) {
+		struct id stale = id;
+		anew = false;
+		if (settle(w, snapshot, &anew, err) < 0)
+			return -1;
+		if (!anew)
+			break;
+		/* The snapshot names a session that does not count any more. */
+		if (write_snapshot(w, snapshot, &id, err) < 0 || repo_snapshot_forget(w->repo, &stale, err) < 0)
+			return -1;
+	}
 	w->committed = true;
 	*ret_id = id;
 	return 0;

@@ -167,13 +167,41 @@ static int hand_out(struct plan *p, struct place *place, const struct plan_part 
 	return 0;
 }
 
+/* The pack was moved while we worked: each chunk is fetched from wherever it is now. */
+static int work_chunks(struct plan *p, struct plan_part *parts, size_t count, unsigned slot, struct buf *raw, const struct plan_sink *sink, struct error *err)
+{
+	for (size_t i = 0; i < count;) {
+		struct error why = { 0 };
+		uint32_t offset = parts[i].offset;
+		size_t end = i + 1;
+		while (end < count && id_equal(&parts[end].chunk, &parts[i].chunk) && parts[end].offset == offset)
+			end++;
+		bool found = repo_get(p->repo, CHUNK_DATA, &parts[i].chunk, raw, &why) == 0 && raw->len == parts[i].length;
+		if (why.kind == ERR_NOMEM || (found && !buf_reserve(raw, PLAN_SLACK)))
+			return error_set(err, ERR_NOMEM, "read a chunk: out of memory");
+		if (!found && why.kind == ERR_NONE)
+			not_there(&why, &parts[i].chunk, "has another length now", parts[i].length);
+		/* What is handed out begins at the chunk itself. */
+		for (size_t k = i; k < end; k++)
+			parts[k].offset = 0;
+		int done = found ? sink->good(sink->cookie, slot, parts + i, end - i, raw->data, raw->len, err) : sink->lost(sink->cookie, slot, parts + i, end - i, &why, err);
+		for (size_t k = i; k < end; k++)
+			parts[k].offset = offset;
+		if (done < 0)
+			return -1;
+		i = end;
+	}
+	return 0;
+}
+
 static int work_block(struct plan *p, size_t block, unsigned slot, struct buf *raw, const struct plan_sink *sink, struct error *err)
 {
-	const struct plan_part *parts = &p->parts[p->blocks[block]];
+	struct plan_part *parts = &p->parts[p->blocks[block]];
 	size_t count = p->blocks[block + 1] - p->blocks[block];
 	struct place place;
 	struct error why = { 0 };
 	bool found = false;
+	unsigned generation = index_generation(p->repo->index);
 	/* The rest of the place is looked up again: one search a block is cheaper than keeping it for every part. */
 	if (index_find(p->repo->index, &parts->chunk, &found, &place, &why) == 0 && !found)
 		not_there(&why, &parts->chunk, "is in no pack that the index knows", parts->length);
@@ -183,7 +211,11 @@ static int work_block(struct plan *p, size_t block, unsigned slot, struct buf *r
 			return error_set(err, ERR_NOMEM, "read a block: out of memory");
 		return sink->lost(sink->cookie, slot, parts, count, &why, err);
 	}
+	if (place.pack_row != parts->pack_row || place.block_offset != parts->block_offset) /* moved since the plan was made */
+		return work_chunks(p, parts, count, slot, raw, sink, err);
 	if (repo_read_block(p->repo, &place, raw, &why) < 0) {
+		if (why.kind == ERR_NOT_FOUND && repo_refresh_index(p->repo, generation))
+			return work_chunks(p, parts, count, slot, raw, sink, err);
 		if (why.kind == ERR_NOMEM)
 			return error_set(err, ERR_NOMEM, "%s", why.text);
 		return sink->lost(sink->cookie, slot, parts, count, &why, err);
