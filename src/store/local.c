@@ -413,6 +413,19 @@ static bool sweep_one(int folder, const char *name, const struct timespec *now, 
 	return unlinkat(folder, name, 0) == 0;
 }
 
+static int local_make_removals_last(struct store *s, const char *prefix, struct error *err)
+{
+	struct local *l = local_of(s);
+	if (store_check_prefix(s, prefix, err) < 0)
+		return -1;
+	CLEAN_FD int fd = openat(l->root, *prefix ? prefix : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : fail(err, errno, "sync", l, prefix);
+	if (fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP)
+		return fail(err, errno, "sync", l, prefix);
+	return 0;
+}
+
 static int local_sweep(struct store *s, uint64_t min_age, uint64_t *ret_removed, struct error *err)
 {
 	struct local *l = local_of(s);
@@ -474,6 +487,7 @@ static const struct store_ops local_ops = {
 	.remove = local_remove,
 	.close = local_close,
 	.sweep = local_sweep,
+	.make_removals_last = local_make_removals_last,
 	.reserve = local_reserve,
 	.facts = local_facts,
 };

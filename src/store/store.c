@@ -57,6 +57,14 @@ void store_set_watch(struct store *s, const struct store_watch *watch)
 		s->watch = watch;
 }
 
+int store_make_removals_last(struct store *s, const char *prefix, struct error *err)
+{
+	for (; s; s = s->inner)
+		if (s->ops->make_removals_last)
+			return s->ops->make_removals_last(s, prefix, err);
+	return 0;
+}
+
 int store_reserve(struct store *s, bool keep, struct error *err)
 {
 	return s->ops->reserve ? s->ops->reserve(s, keep, err) : 0;

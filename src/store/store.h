@@ -87,6 +87,9 @@ struct store_ops {
 	 * little room is left: ERR_NO_SPACE), keep false gives them up, so that a store that is full can still take what a collection
 	 * writes before it deletes. NULL where a store cannot be full, or cannot set anything aside. Call store_reserve. */
 	int (*reserve)(struct store *s, bool keep, struct error *err);
+	/* For the collector: objects directly in the folder prefix that were removed are gone for good once this returned 0; without it a power cut may bring them
+	 * back. NULL where removals last anyway. A wrapper need not have it. Call store_make_removals_last. */
+	int (*make_removals_last)(struct store *s, const char *prefix, struct error *err);
 	/* What can be told of the store at this moment. NULL: nothing. Call store_facts. */
 	int (*facts)(struct store *s, struct store_facts *ret, struct error *err);
 };
@@ -116,6 +119,8 @@ void store_set_watch(struct store *s, const struct store_watch *watch);
 /* ops->reserve and ops->facts, also where a kind has none: then nothing is done, and nothing known. */
 int store_reserve(struct store *s, bool keep, struct error *err);
 int store_facts(struct store *s, struct store_facts *ret, struct error *err);
+/* ops->make_removals_last of the store, or of the one that it wraps. */
+int store_make_removals_last(struct store *s, const char *prefix, struct error *err);
 
 /* A store in memory, for tests. */
 int store_open_memory(struct store **ret, struct error *err);
