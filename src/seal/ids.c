@@ -13,3 +13,11 @@ void seal_chunk_id(const struct seal_keys *k, enum chunk_class class, const void
 	sodium_memzero(hasher.key, sizeof hasher.key);
 	sodium_memzero(&hasher.chunk, sizeof hasher.chunk);
 }
+
+void seal_checksum(const void *data, size_t len, uint8_t ret[SEAL_CHECKSUM_SIZE])
+{
+	blake3_hasher hasher;
+	blake3_hasher_init(&hasher);
+	blake3_hasher_update(&hasher, data, len);
+	blake3_hasher_finalize(&hasher, ret, SEAL_CHECKSUM_SIZE);
+}

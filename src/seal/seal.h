@@ -56,6 +56,10 @@ const struct id *seal_repository(const struct seal_keys *k);
 /* Keyed BLAKE3 of the chunk's bytes. */
 void seal_chunk_id(const struct seal_keys *k, enum chunk_class class, const void *data, size_t len, struct id *ret);
 
+/* The first bytes of BLAKE3 without a key, over what is sealed already: finds damage, proves nothing. */
+#define SEAL_CHECKSUM_SIZE 16
+void seal_checksum(const void *data, size_t len, uint8_t ret[SEAL_CHECKSUM_SIZE]);
+
 /* --- one object's cipher ------------------------------------------------- */
 struct seal_cipher;
 int seal_cipher_new(struct seal_cipher **ret, const struct seal_keys *k, enum seal_kind kind, const struct id *object, struct error *err);

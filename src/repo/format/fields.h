@@ -90,6 +90,8 @@ static inline void field_add_id(struct buf *b, const struct id *id)
 	buf_add(b, id->b, ID_SIZE);
 }
 bool field_is_zero(const uint8_t *p, size_t len);
+/* CRC-32C (Castagnoli, reflected 0x82f63b78, start and final xor 0xffffffff). Slow: for heads. */
+uint32_t field_crc32c(const uint8_t *p, size_t len);
 
 /* le32 below 1 000 000 000. */
 uint32_t field_ns(struct cursor *c);

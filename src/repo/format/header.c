@@ -8,8 +8,8 @@
 
 static const uint8_t header_magic[8] = "TWOFOLD\n", key_magic[8] = "2FOLDKEY";
 
-/* CRC-32C (Castagnoli, reflected 0x82f63b78), bit by bit: it is needed for 60 bytes. */
-static uint32_t crc32c(const uint8_t *p, size_t len)
+/* Bit by bit: it is needed for 60 bytes. */
+uint32_t field_crc32c(const uint8_t *p, size_t len)
 {
 	uint32_t crc = 0xffffffffu;
 	while (len--) {
@@ -30,7 +30,7 @@ void repo_header_encode(uint8_t ret[HEADER_SIZE], const struct repo_header *h)
 	ret[12] = h->compression;
 	ret[13] = h->cutting;
 	memcpy(ret + 16, h->repository.b, ID_SIZE);
-	put_le32(ret + 60, crc32c(ret, 60));
+	put_le32(ret + 60, field_crc32c(ret, 60));
 }
 
 int repo_header_decode(struct repo_header *ret, const uint8_t *bytes, size_t len, struct error *err)
@@ -38,7 +38,7 @@ int repo_header_decode(struct repo_header *ret, const uint8_t *bytes, size_t len
 	if (len < 10 || memcmp(bytes, header_magic, sizeof header_magic) != 0)
 		return error_set(err, ERR_CORRUPT, "not a Twofold repository");
 	/* A damaged version number must not look like a newer version; headers of other versions may have other sizes. */
-	if (len == HEADER_SIZE && get_le32(bytes + 60) != crc32c(bytes, 60))
+	if (len == HEADER_SIZE && get_le32(bytes + 60) != field_crc32c(bytes, 60))
 		return error_set(err, ERR_CORRUPT, "the header of the repository is damaged");
 	uint16_t version = get_le16(bytes + 8);
 	if (version > FORMAT_VERSION)

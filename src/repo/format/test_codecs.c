@@ -8,6 +8,7 @@
 #include "repo/format/map.h"
 #include "repo/format/node.h"
 #include "repo/format/pack.h"
+#include "repo/format/parity.h"
 #include "repo/format/segment.h"
 #include "repo/format/seq_page.h"
 #include "repo/format/test_values.h"
@@ -425,6 +426,51 @@ static int again_tombstone(const uint8_t *bytes, size_t len, struct buf *b, stru
 	return 0;
 }
 
+/* A head, then its table. */
+static void make_parity(uint64_t *r, struct buf *b)
+{
+	static const uint8_t sums[64 * PARITY_SUM_SIZE];
+	struct parity_member members[5];
+	struct parity_table t = { .members = members, .count = 1 + random_below(r, 5) };
+	struct parity_head h = { .form = (enum parity_form)(1 + random_below(r, 2)), .automatic = random_next(r) & 1, .shards = (uint8_t)(1 + random_below(r, PARITY_SHARDS_MAX)) };
+	CLEAN_BUF struct buf table = BUF_INIT;
+	uint8_t head[PARITY_HEAD_SIZE];
+	h.shard = (uint8_t)random_below(r, h.shards);
+	h.percent = (uint8_t)(1 + random_below(r, 100));
+	for (size_t i = 0; i < t.count; i++) {
+		struct id id = random_id(r);
+		char hex[ID_HEX_SIZE];
+		id.b[0] = (uint8_t)i;
+		id_to_hex(&id, hex);
+		snprintf(members[i].name, sizeof members[i].name, h.form == PARITY_BUNDLE ? "index/%s%.0s" : "packs/%.2s/%s", hex, hex);
+		members[i].size = 1 + random_below(r, h.form == PARITY_BUNDLE ? PARITY_PIECE : 60 * PARITY_PIECE);
+		members[i].sums = sums;
+		h.length = h.form == PARITY_BUNDLE ? h.length + members[i].size : members[i].size > h.length ? members[i].size : h.length;
+	}
+	for (unsigned k = 0; k < h.shards; k++)
+		t.shard_sums[k] = sums;
+	parity_table_encode(&table, &t, h.shards, h.length);
+	h.table_length = (uint32_t)table.len;
+	parity_head_encode(head, &h);
+	buf_add(b, head, sizeof head);
+	buf_add(b, table.data, table.len);
+}
+
+static int again_parity(const uint8_t *bytes, size_t len, struct buf *b, struct error *err)
+{
+	CLEAN(parity_table_done) struct parity_table t = { 0 };
+	struct parity_head h;
+	uint8_t head[PARITY_HEAD_SIZE];
+	if (len < sizeof head)
+		return error_set(err, ERR_CORRUPT, "no head");
+	if (parity_head_decode(&h, bytes, err) < 0 || parity_table_decode(&t, &h, bytes + sizeof head, len - sizeof head, err) < 0)
+		return -1;
+	parity_head_encode(head, &h);
+	buf_add(b, head, sizeof head);
+	parity_table_encode(b, &t, h.shards, h.length);
+	return 0;
+}
+
 const struct codec test_codecs[] = {
 	{ "format-node", make_node, again_node, false },
 	{ "format-content", make_part, again_part, false },
@@ -439,6 +485,7 @@ const struct codec test_codecs[] = {
 	{ "format-snapshot", make_snapshot, again_snapshot, true },
 	{ "format-session", make_session, again_session, true },
 	{ "format-tombstone", make_tombstone, again_tombstone, true },
+	{ "format-parity", make_parity, again_parity, false },
 };
 const size_t test_codec_count = sizeof test_codecs / sizeof *test_codecs;
 
