@@ -3,6 +3,7 @@
 
 #include "capture/files.h"
 #include "cli/commands.h"
+#include "cli/parity.h"
 #include "cli/session.h"
 #include "cli/summary.h"
 
@@ -83,6 +84,7 @@ static int backup_run(struct cli *cli, const void *args, struct error *err)
 		return error_add(err, "backup");
 	summary_of_backup(cli, &snapshot, &id);
 	snapshot_done(&snapshot);
+	cli_parity_after_backup(cli, repo);
 	return 0;
 }
 

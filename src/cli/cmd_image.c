@@ -2,6 +2,7 @@
 #include "block/occupied.h"
 #include "capture/image.h"
 #include "cli/commands.h"
+#include "cli/parity.h"
 #include "cli/session.h"
 #include "cli/summary.h"
 
@@ -66,6 +67,7 @@ static int image_run(struct cli *cli, const void *args, struct error *err)
 		return error_add(err, "image");
 	summary_of_backup(cli, &snapshot, &id);
 	snapshot_done(&snapshot);
+	cli_parity_after_backup(cli, repo);
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/location.h"
+#include "cli/parity.h"
 #include "cli/password.h"
 
 const char *cli_host(void)
@@ -56,7 +57,7 @@ int cli_new_secret(struct cli *cli, const struct secret *s, struct repo_secret *
 	return 0;
 }
 
-static int make(struct cli *cli, const struct location *location, struct error *err)
+static int make(struct cli *cli, const struct location *location, unsigned parity, struct error *err)
 {
 	CLEAN_SECRET struct secret secret = { 0 };
 	char label[300], hex[ID_HEX_SIZE];
@@ -81,15 +82,15 @@ static int make(struct cli *cli, const struct location *location, struct error *
 	json_t *object = json_pack("{ss, ss}", "type", "repository", "id", hex);
 	cli_json_bytes(object, "location", location->text, strlen(location->text));
 	cli_json(cli, object);
-	return 0;
+	return parity ? cli_parity_begin(cli, repo, parity, err) : 0;
 }
 
-int cli_make_repo(struct cli *cli, const char *operand, struct error *err)
+int cli_make_repo(struct cli *cli, const char *operand, unsigned parity, struct error *err)
 {
 	CLEAN_LOCATION struct location location = { 0 };
 	if (seal_init(err) < 0 || location_resolve(&location, cli, operand, err) < 0)
 		return -1;
-	return make(cli, &location, err);
+	return make(cli, &location, parity, err);
 }
 
 #define TRIES 3
@@ -129,7 +130,7 @@ static int check_location(struct cli *cli, const struct location *location, unsi
 	if (exists)
 		return 0;
 	if (location->is_default && (flags & SESSION_CREATE))
-		return make(cli, location, err);
+		return make(cli, location, 0, err);
 	return error_set(err, ERR_NOT_FOUND, "open repository: %s is not a twofold repository; make one with: twofold init %s%s", location->text,
 	                 location->is_default ? "" : "--repo ", location->is_default ? "" : location->text);
 }

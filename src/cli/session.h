@@ -15,8 +15,8 @@ enum {
 /* Resolves location and secret, opens. Where the secret came from a prompt and was wrong, asks again, twice. */
 int cli_open_repo(struct cli *cli, unsigned flags, struct repo **ret, struct error *err);
 
-/* Makes a repository at location (NULL: --repo and so on) and says so. */
-int cli_make_repo(struct cli *cli, const char *location, struct error *err);
+/* Makes a repository at location (NULL: --repo and so on) and says so. parity: percent, or 0 for none. */
+int cli_make_repo(struct cli *cli, const char *location, unsigned parity, struct error *err);
 
 /* The secret as one to make a key with; for a password it is measured here what it may cost (seal_argon_measure), and a weaker one than usual is warned of. Borrows s. */
 struct secret;

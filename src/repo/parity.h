@@ -63,6 +63,8 @@ struct parity_status {
 	unsigned percent;                              /* 0: no parity */
 	bool automatic;
 };
+/* Whether backups are to call parity_add at their end. Costs a listing, and a head. */
+int parity_is_automatic(struct store *store, bool *ret, struct error *err);
 int parity_status(struct store *store, struct parity_status *ret, struct error *err);
 
 /* --- making it ------------------------------------------------------------------------- */
@@ -84,6 +86,10 @@ struct parity_report {
 int parity_add(struct repo *r, const struct parity_options *options, struct parity_report *ret, struct error *err);
 /* Deletes all parity objects; ret: how many. */
 int parity_remove(struct store *store, uint64_t *ret, struct error *err);
+
+/* For what is removed so that nobody can use it again (a key): deletes the groups that hold a whole copy of the object. Their other members are bare until parity_add. ret: how many parity
+ * objects were deleted. */
+int parity_forget(struct store *store, const char *name, uint64_t *ret, struct error *err);
 
 /* --- healing --------------------------------------------------------------------------- */
 

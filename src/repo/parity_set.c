@@ -235,6 +235,24 @@ int parity_load(struct parity_set *ret, struct store *store, struct error *err)
 	return 0;
 }
 
+int parity_is_automatic(struct store *store, bool *ret, struct error *err)
+{
+	CLEAN_BUF struct buf list = BUF_INIT;
+	bool automatic = false;
+	if (store->ops->list(store, "parity/", note_object, &list, err) < 0)
+		return error_add(err, "list parity");
+	const struct listed *items = (const void *)list.data;
+	for (size_t i = 0; !automatic && i < list.len / sizeof *items; i++) {
+		struct parity_head h;
+		char key[OBJECT_KEY_MAX];
+		parity_key(&items[i].id, key);
+		if (read_head(store, key, items[i].size, &h, NULL) == 0)
+			automatic = h.automatic;
+	}
+	*ret = automatic;
+	return buf_ok(&list) ? 0 : error_set(err, ERR_NOMEM, "list parity: out of memory");
+}
+
 const struct parity_ref *const *parity_find(const struct parity_set *s, const char *name, size_t *ret_count)
 {
 	size_t low = 0, high = s->member_count;
@@ -266,6 +284,27 @@ int parity_remove(struct store *store, uint64_t *ret, struct error *err)
 	}
 	*ret = list.len / sizeof *items;
 	return buf_ok(&list) ? 0 : error_set(err, ERR_NOMEM, "list parity: out of memory");
+}
+
+int parity_forget(struct store *store, const char *name, uint64_t *ret, struct error *err)
+{
+	CLEAN(parity_set_done) struct parity_set set = { 0 };
+	size_t count;
+	*ret = 0;
+	if (parity_load(&set, store, err) < 0)
+		return -1;
+	const struct parity_ref *const *refs = parity_find(&set, name, &count);
+	for (size_t i = 0; i < count; i++) {
+		const struct parity_group *g = &set.groups[refs[i]->group];
+		for (unsigned k = 0; k < g->head.shards; k++) {
+			char key[OBJECT_KEY_MAX];
+			parity_key(&g->shards[k], key);
+			if (g->have[k] && store->ops->remove(store, key, err) < 0)
+				return error_add(err, "remove parity");
+			*ret += g->have[k];
+		}
+	}
+	return 0;
 }
 
 /* --- status ----------------------------------------------------------------------------------- */

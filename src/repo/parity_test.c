@@ -308,6 +308,25 @@ static void what_is_lost_keeps_its_parity(void **state)
 	assert_int_equal(s.percent, 20);
 }
 
+static void a_removed_key_does_not_stay_in_parity(void **state)
+{
+	(void)state;
+	const struct repo_secret other = { .how = SEAL_WRAP_KEYFILE, .data = "another-key-file-of-32-bytes-ab!", .len = 32 };
+	struct id id;
+	char hex[ID_HEX_SIZE], name[OBJECT_KEY_MAX];
+	TEST_OK(repo_key_add(t.repo, &other, "second", &id, &err));
+	add(&at_ten);
+	TEST_OK(repo_key_remove(t.repo, &id, &err));
+	CLEAN(parity_set_done) struct parity_set set = { 0 };
+	size_t count;
+	id_to_hex(&id, hex);
+	snprintf(name, sizeof name, "keys/%s", hex);
+	TEST_OK(parity_load(&set, t.repo->store, &err));
+	parity_find(&set, name, &count);
+	assert_int_equal(count, 0);
+	assert_int_equal(look().bare_objects, 2); /* the header, and the key that is left */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -317,6 +336,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_new_is_added_and_what_is_gone_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(every_object_heals, setup, teardown),
 		cmocka_unit_test_setup_teardown(parity_survives_its_own_damage, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_removed_key_does_not_stay_in_parity, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_lost_keeps_its_parity, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

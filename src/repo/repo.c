@@ -9,6 +9,7 @@
 #include "repo/coders.h"
 #include "repo/marks.h"
 #include "repo/object.h"
+#include "repo/parity.h"
 
 #define HEADER_KEY "twofold"
 
@@ -340,7 +341,10 @@ int repo_key_remove(struct repo *r, const struct id *id, struct error *err)
 		return error_set(err, ERR_NOT_FOUND, "remove key: no such key; see: twofold key list");
 	if (count_other_keys(r, &ids, id) == 0)
 		return error_set(err, ERR_INVALID, "remove key: it is the last one that works, nothing could open the repository any more; add another first");
-	return r->store->ops->remove(r->store, path, err);
+	uint64_t copies;
+	if (r->store->ops->remove(r->store, path, err) < 0)
+		return -1;
+	return parity_forget(r->store, path, &copies, err) < 0 ? error_add(err, "the key is removed, but parity may still have a copy of it") : 0;
 }
 
 /* --- snapshots ------------------------------------------------------------------------- */

@@ -34,7 +34,7 @@ static int count_objects(struct repo *r, struct repo_stats *s, struct error *err
 	    list_sizes(r, object_prefix(SEAL_SNAPSHOT), NULL, &s->snapshot_object_bytes, err) < 0 || list_sizes(r, "keys/", NULL, &s->key_bytes, err) < 0 ||
 	    list_sizes(r, object_prefix(SEAL_SESSION), NULL, &s->other_bytes, err) < 0 ||
 	    list_sizes(r, object_prefix(SEAL_TOMBSTONE), NULL, &s->other_bytes, err) < 0 ||
-	    list_sizes(r, object_prefix(SEAL_FENCE), NULL, &s->other_bytes, err) < 0)
+	    list_sizes(r, object_prefix(SEAL_FENCE), NULL, &s->other_bytes, err) < 0 || list_sizes(r, "parity/", NULL, &s->other_bytes, err) < 0)
 		return -1;
 	s->other_bytes += HEADER_SIZE;
 	s->stored_bytes = s->pack_bytes + s->index_bytes + s->snapshot_object_bytes + s->key_bytes + s->other_bytes;
