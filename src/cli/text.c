@@ -77,6 +77,48 @@ char *text_time_utc(char ret[TEXT_MAX], struct time_ns t)
 	return ret;
 }
 
+bool text_parse_duration(const char *text, uint64_t *ret_seconds)
+{
+	static const char units[] = "smhdw";
+	static const uint64_t lengths[] = { 1, 60, 3600, 86400, 7 * 86400 };
+	const uint64_t most = 100ull * 366 * 86400;
+	uint64_t sum = 0;
+	do {
+		uint64_t n = 0;
+		const char *digits = text;
+		for (; *text >= '0' && *text <= '9'; text++)
+			n = n > most ? n : n * 10 + (uint64_t)(*text - '0');
+		const char *unit = text != digits && *text ? strchr(units, *text) : NULL;
+		if (!unit || n > most)
+			return false;
+		sum += n * lengths[unit - units];
+		if (sum > most)
+			return false;
+		text++;
+	} while (*text);
+	*ret_seconds = sum;
+	return sum > 0;
+}
+
+bool text_parse_time(const char *text, struct time_ns now, struct time_ns *ret)
+{
+	static const char *const forms[] = { "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S" };
+	uint64_t seconds;
+	if (text_parse_duration(text, &seconds)) {
+		*ret = (struct time_ns){ now.sec - (int64_t)seconds, now.ns };
+		return true;
+	}
+	for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+		struct tm tm = { .tm_isdst = -1, .tm_mday = 1 };
+		const char *end = strptime(text, forms[i], &tm);
+		if (!end || *end)
+			continue;
+		*ret = (struct time_ns){ mktime(&tm), 0 };
+		return true;
+	}
+	return false;
+}
+
 static char type_letter(uint32_t mode)
 {
 	switch (mode & S_IFMT) {

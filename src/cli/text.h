@@ -26,6 +26,11 @@ char *text_time_utc(char ret[TEXT_MAX], struct time_ns t);
 /* "drwxr-xr-x", with s, S, t and T as ls shows them. */
 char *text_mode(char ret[TEXT_MAX], uint32_t mode);
 
+/* "90s", "10m", "2h", "7d", "2w", or several together ("1h30m"): seconds. false: it is none, or 0, or over 100 years. */
+bool text_parse_duration(const char *text, uint64_t *ret_seconds);
+/* A time: a duration as above, before now; or local time as "2025-06-01", "2025-06-01 12:00", "2025-06-01T12:00:05". */
+bool text_parse_time(const char *text, struct time_ns now, struct time_ns *ret);
+
 /* Strict UTF-8 (no surrogates, no overlong forms, at most U+10FFFF). */
 bool text_is_utf8(const void *bytes, size_t len);
 /* Appends bytes so that a terminal can take them: valid printable UTF-8 as it is, a backslash doubled, newline as \n, tab as \t,

@@ -93,26 +93,40 @@ static int check_keys(struct check *c, struct error *err)
 	return 0;
 }
 
-static int decode_session(const struct buf *bytes, struct error *err)
+static int check_session(struct check *c, const struct buf *bytes, struct error *err)
 {
 	struct session s;
+	(void)c;
 	if (session_decode(&s, bytes->data, bytes->len, err) < 0)
 		return -1;
 	session_done(&s);
 	return 0;
 }
 
-static int decode_tombstone(const struct buf *bytes, struct error *err)
+static int check_fence(struct check *c, const struct buf *bytes, struct error *err)
 {
 	struct tombstone t;
 	if (tombstone_decode(&t, bytes->data, bytes->len, err) < 0)
 		return -1;
+	c->report.fenced_sessions += t.fenced_count;
+	tombstone_done(&t);
+	return 0;
+}
+
+/* One that lies there is no damage: a prune is at work, or was interrupted, and the next one goes on from it. */
+static int check_tombstone(struct check *c, const struct buf *bytes, struct error *err)
+{
+	struct tombstone t;
+	if (tombstone_decode(&t, bytes->data, bytes->len, err) < 0)
+		return -1;
+	c->report.tombstones++;
+	c->report.marked_packs += t.pack_count;
 	tombstone_done(&t);
 	return 0;
 }
 
 /* Sessions and tombstones come and go: one that is no longer there is fine. */
-static int check_documents(struct check *c, enum seal_kind kind, int (*decode)(const struct buf *bytes, struct error *err), struct error *err)
+static int check_documents(struct check *c, enum seal_kind kind, int (*look)(struct check *c, const struct buf *bytes, struct error *err), struct error *err)
 {
 	CLEAN_BUF struct buf ids = BUF_INIT, bytes = BUF_INIT;
 	if (list_ids(c, object_prefix(kind), &ids, err) < 0)
@@ -123,7 +137,7 @@ static int check_documents(struct check *c, enum seal_kind kind, int (*decode)(c
 		struct error why = { 0 };
 		object_key(kind, &id, key);
 		if (object_read(c->repo->store, c->repo->keys, kind, &id, DOCUMENT_MAX, NULL, &bytes, &why) < 0 ? why.kind != ERR_NOT_FOUND
-		                                                                                              : decode(&bytes, &why) < 0)
+		                                                                                              : look(c, &bytes, &why) < 0)
 			check_damaged(c, key, "%s", why.text);
 	}
 	return 0;
@@ -204,6 +218,22 @@ static int count_unreferenced(struct check *c, struct error *err)
 
 /* --- snapshots -------------------------------------------------------------------------------- */
 
+/* Before the packs, so that it is known which of them are too old to be read. What cannot be read is told by check_snapshots. */
+static int note_sessions(struct check *c, const struct buf *ids, struct error *err)
+{
+	for (size_t i = 0; c->options->has_since && i < ids->len / ID_SIZE; i++) {
+		struct id id = id_at(ids, i);
+		struct snapshot s = { 0 };
+		if (check_stopped(c, err) < 0)
+			return -1;
+		if (repo_snapshot_read(c->repo, &id, &s, NULL) < 0)
+			continue;
+		check_note_session(c, &s);
+		snapshot_done(&s);
+	}
+	return 0;
+}
+
 static int check_snapshots(struct check *c, const struct buf *ids, struct error *err)
 {
 	for (size_t i = 0; i < ids->len / ID_SIZE; i++) {
@@ -234,6 +264,9 @@ static void check_done(struct check *c)
 	free(c->dirty.words);
 	free(c->bad.words);
 	free(c->missing);
+	free(c->choices);
+	check_log_done(&c->log);
+	buf_done(&c->aged);
 	buf_done(&c->found);
 	index_free(c->spare);
 	pthread_mutex_destroy(&c->lock);
@@ -245,12 +278,12 @@ int repo_check(struct repo *r, const struct check_options *options, const struct
 	CLEAN_BUF struct buf snapshots = BUF_INIT;
 	if (list_ids(&c, object_prefix(SEAL_SNAPSHOT), &snapshots, err) < 0 || load_index(&c, err) < 0)
 		return -1;
-	if (check_keys(&c, err) < 0 || check_documents(&c, SEAL_SESSION, decode_session, err) < 0 ||
-	    check_documents(&c, SEAL_TOMBSTONE, decode_tombstone, err) < 0 ||
-	    check_documents(&c, SEAL_FENCE, decode_tombstone, err) < 0)
+	if (check_keys(&c, err) < 0 || check_documents(&c, SEAL_SESSION, check_session, err) < 0 ||
+	    check_documents(&c, SEAL_TOMBSTONE, check_tombstone, err) < 0 ||
+	    check_documents(&c, SEAL_FENCE, check_fence, err) < 0)
 		return -1;
 	progress_add_total(options->progress, snapshots.len / ID_SIZE, 0);
-	if (check_packs(&c, err) < 0 || check_snapshots(&c, &snapshots, err) < 0)
+	if (note_sessions(&c, &snapshots, err) < 0 || check_packs(&c, err) < 0 || check_snapshots(&c, &snapshots, err) < 0)
 		return -1;
 	if (!c.report.damaged && !c.report.hits && count_unreferenced(&c, err) < 0)
 		return -1;

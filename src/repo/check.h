@@ -8,7 +8,7 @@
  * What is damaged is told by object, and then by the snapshots and paths that it hits. Nothing is written or changed, but the local cache of the index is renewed.
  *
  * A backup may run meanwhile: snapshots are listed before the index, and the index before packs, so that what a snapshot needs is seen.
- * Memory: 3 bits a chunk and 5 bytes a pack of the index, and the pages of one path down the deepest tree.
+ * Memory: 3 bits a chunk and about 100 bytes a pack of the index, and the pages of one path down the deepest tree.
  */
 #ifndef REPO_CHECK_H
 #define REPO_CHECK_H
@@ -18,7 +18,11 @@
 
 struct check_options {
 	bool read_data;
-	unsigned percent;          /* read_data: of the packs, chosen at random; 1 to 100 */
+	unsigned percent;          /* read_data: of the packs' bytes, 1 to 100; those go first that were read longest ago by this user on this machine (check_log.h) */
+	bool has_since;            /* read_data: only packs of sessions that are not known to have ended before this time: a pack's session is that of a snapshot, */
+	struct time_ns since;      /* or unknown (interrupted, forgotten, of a prune), and then it is read */
+	uint64_t budget;           /* read_data: nanoseconds; no further pack is read when they have passed since the start. 0: no limit */
+	bool resume;               /* read_data: leave out what a full read that was interrupted has read already */
 	unsigned threads;          /* at least 1 */
 	struct progress *progress; /* files: packs and snapshots; bytes: of blocks read. May be NULL */
 };
@@ -36,6 +40,12 @@ struct check_report {
 	uint64_t snapshots, segments, packs, chunks, keys; /* found */
 	uint64_t pages;                                   /* of trees, maps and tables, each once */
 	uint64_t packs_read, chunks_read, bytes_read;     /* read_data */
+	uint64_t packs_left;                              /* read_data: chosen, and not read because the budget was used up */
+	bool has_log;                                     /* it is known when packs were read: */
+	uint64_t packs_never_read;                        /* after this check */
+	int64_t oldest_read;                              /* seconds since 1970; 0: none was ever read */
+	uint64_t tombstones, marked_packs;                /* a prune is at work, or was interrupted: packs that it has marked to go */
+	uint64_t fenced_sessions;
 	uint64_t unreferenced_chunks, unreferenced_bytes; /* in the index, in no snapshot; only known when nothing is damaged */
 	uint64_t duplicate_chunks;                        /* in more than one segment */
 	uint64_t unindexed_packs, unindexed_bytes;        /* left behind by an interrupted run, or being written now */

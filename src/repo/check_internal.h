@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "repo/check.h"
+#include "repo/check_log.h"
 
 /* Bits by chunk row of the index; set and read from any thread. */
 struct bitmap {
@@ -29,6 +30,17 @@ struct found_pack {
 	uint64_t size;
 };
 
+/* A row of a segment's packs: shall its content be read, and when was it last? */
+struct pack_choice {
+	struct id pack;
+	uint32_t row;     /* across all segments */
+	uint32_t size;
+	uint32_t shuffle; /* so that packs that were never read come in no order that somebody could foresee */
+	bool read;        /* chosen */
+	bool lost;        /* found damaged now */
+	int64_t time;     /* when it was read last and found whole; 0: never */
+};
+
 struct check {
 	struct repo *repo;
 	const struct check_options *options;
@@ -41,6 +53,11 @@ struct check {
 	bool *missing;              /* by pack row: not in the store */
 	uint32_t pack_count;
 	struct buf found;           /* of struct found_pack, ascending by id */
+	struct pack_choice *choices; /* one a pack row, in the order in which they are read; once reading, a thread writes only to its pack's */
+	struct check_log log;
+	struct time_ns started;
+	uint64_t deadline;          /* on the monotonic clock, in nanoseconds; 0: none */
+	struct buf aged;            /* of struct id, ascending: sessions that ended before options->since */
 	struct index *spare;        /* chunks of packs that no segment names; NULL: none */
 };
 
@@ -51,6 +68,15 @@ int check_stopped(const struct check *c, struct error *err);
 
 /* check_packs.c: every pack, and with read_data what is in it. Fills missing, bad, spare. */
 int check_packs(struct check *c, struct error *err);
+/* check_choose.c: which packs are read, and in which order. packs: choices with pack, row and size set. */
+int check_choose(struct check *c, struct error *err);
+/* A snapshot that was read: notes its session if it had ended before options->since. */
+void check_note_session(struct check *c, const struct snapshot *s);
+/* Whether a chosen pack of this session, from whose table it is known, is to be read: not too old, and there is still time. */
+bool check_wants(struct check *c, const struct id *session);
+/* Remembers what was read; complete: the check came to its end. */
+void check_remember(struct check *c, bool complete);
+
 /* check_walk.c: all that hangs on a snapshot. */
 int check_snapshot(struct check *c, const struct id *id, const struct snapshot *s, struct error *err);
 

@@ -19,7 +19,7 @@ struct pack_task {
 	uint32_t global_row;
 	uint64_t first_chunk; /* row of the segment's first chunk, across all segments */
 	uint32_t expected;   /* chunks that the index says are in it */
-	bool sampled;
+	struct pack_choice *choice;
 };
 
 /* A chunk of the pack, as the index has it. */
@@ -122,7 +122,7 @@ struct outcome {
 };
 
 /* Verifies one block's pieces. -1 only when the check cannot go on. */
-static int read_pieces(const struct pack_task *t, const struct segment_pack *pack, const struct piece *pieces, size_t count, struct buf *raw,
+static int read_pieces(const struct pack_task *t, const struct segment_pack *pack, const struct piece *pieces, size_t count, struct read_ahead *ahead, struct buf *raw,
                        struct outcome *o, struct error *err)
 {
 	struct check *c = t->check;
@@ -133,7 +133,7 @@ static int read_pieces(const struct pack_task *t, const struct segment_pack *pac
 	struct place place = { .pack = pack->id, .kind = pack->kind, .pack_row = t->global_row, .pack_size = pack->size, .block = block.number,
 		               .block_offset = block.offset, .sealed_length = block.sealed_length, .raw_length = block.raw_length };
 	enum chunk_class class = pack->kind == SEAL_PACK_META ? CHUNK_META : CHUNK_DATA;
-	bool whole = repo_read_block(c->repo, &place, raw, &why) == 0;
+	bool whole = repo_read_block_ahead(c->repo, &place, pack->size, ahead, raw, &why) == 0;
 	if (!whole && why.kind == ERR_NOMEM)
 		return error_set(err, why.kind, "%s", why.text);
 	bool lost = false;
@@ -162,6 +162,7 @@ static int read_pieces(const struct pack_task *t, const struct segment_pack *pac
 static int read_pack(const struct pack_task *t, const struct segment_pack *pack, struct buf *pieces, struct outcome *o, struct error *err)
 {
 	CLEAN_BUF struct buf raw = BUF_INIT;
+	CLEAN(read_ahead_done) struct read_ahead ahead = { .bytes = BUF_INIT };
 	struct piece *all = (void *)pieces->data;
 	size_t count = pieces->len / sizeof *all, end;
 	if (count)
@@ -169,7 +170,7 @@ static int read_pack(const struct pack_task *t, const struct segment_pack *pack,
 	for (size_t at = 0; at < count; at = end) {
 		for (end = at; end < count && all[end].block == all[at].block;)
 			end++;
-		if (check_stopped(t->check, err) < 0 || read_pieces(t, pack, all + at, end - at, &raw, o, err) < 0)
+		if (check_stopped(t->check, err) < 0 || read_pieces(t, pack, all + at, end - at, &ahead, &raw, o, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -178,7 +179,8 @@ static int read_pack(const struct pack_task *t, const struct segment_pack *pack,
 /* --- one pack ----------------------------------------------------------------------------------- */
 
 /* Size, header and table. -1 when they are not as they should be; pieces are complete only on 0. */
-static int check_frame(const struct pack_task *t, const struct segment_pack *pack, const struct found_pack *found, struct buf *pieces, struct error *err)
+static int check_frame(const struct pack_task *t, const struct segment_pack *pack, const struct found_pack *found, struct buf *pieces, struct id *ret_session,
+                       struct error *err)
 {
 	struct pack_table table = { 0 };
 	enum seal_kind kind;
@@ -187,6 +189,7 @@ static int check_frame(const struct pack_task *t, const struct segment_pack *pac
 	if (repo_read_pack_table(t->check->repo, &pack->id, found->size, &kind, &table, err) < 0)
 		return -1;
 	int done = kind == pack->kind ? compare_table(t, &table, pieces, err) : error_set(err, ERR_CORRUPT, "its kind is not what the index says");
+	*ret_session = table.session;
 	pack_table_done(&table);
 	return done;
 }
@@ -208,6 +211,7 @@ static int check_pack(const struct task_context *ctx, void *arg, struct error *e
 	CLEAN_BUF struct buf pieces = BUF_INIT;
 	char key[OBJECT_KEY_MAX];
 	struct segment_pack pack;
+	struct id session = { { 0 } };
 	struct error frame = { 0 };
 	struct outcome o = { 0 };
 	if (ctx->cancelled || check_stopped(c, err) < 0)
@@ -217,16 +221,21 @@ static int check_pack(const struct task_context *ctx, void *arg, struct error *e
 	const struct found_pack *found = find_found(&c->found, &pack.id);
 	if (!found) {
 		c->missing[t->global_row] = true;
+		t->choice->lost = true;
 		check_damaged(c, key, "it is missing, with the %u chunks in it", t->expected);
 		return 0;
 	}
-	bool sound = check_frame(t, &pack, found, &pieces, &frame) == 0;
+	bool sound = check_frame(t, &pack, found, &pieces, &session, &frame) == 0;
 	if (!sound && (frame.kind == ERR_NOMEM || collect_pieces(t, &pieces, err) < 0))
 		return frame.kind == ERR_NOMEM ? error_set(err, frame.kind, "%s", frame.text) : -1;
 	/* What a pack whose frame is damaged still holds decides which files are hit. */
-	if ((!sound || t->sampled) && read_pack(t, &pack, &pieces, &o, err) < 0)
+	bool read = !sound || (t->choice->read && check_wants(c, &session));
+	if (read && read_pack(t, &pack, &pieces, &o, err) < 0)
 		return -1;
 	tell_outcome(c, key, &frame, &o);
+	if (read && sound && !o.lost)
+		t->choice->time = c->started.sec;
+	t->choice->lost = !sound || o.lost;
 	pthread_mutex_lock(&c->lock);
 	c->report.packs_read += o.blocks > 0;
 	c->report.chunks_read += o.chunks;
@@ -284,29 +293,6 @@ static void count_chunks(struct check *c, const struct segment *s, const struct 
 	}
 }
 
-static uint32_t random_below(uint32_t end)
-{
-	uint32_t v;
-	seal_random(&v, sizeof v);
-	return (uint32_t)((uint64_t)v * end >> 32);
-}
-
-/* Exactly percent of the packs, rounded up, each equally likely (Knuth, TAOCP 2, 3.4.2, algorithm S). */
-static void choose_sample(struct check *c, struct pack_task *tasks)
-{
-	uint64_t percent = c->options->read_data ? c->options->percent : 0;
-	uint32_t wanted = (uint32_t)((c->pack_count * percent + 99) / 100);
-	for (uint32_t i = 0; i < c->pack_count && wanted; i++) {
-		if (random_below(c->pack_count - i) >= wanted)
-			continue;
-		struct segment_pack pack;
-		segment_pack_at(tasks[i].segment, tasks[i].row, &pack);
-		tasks[i].sampled = true;
-		wanted--;
-		progress_add_total(c->options->progress, 0, pack.size);
-	}
-}
-
 static struct pack_task *make_tasks(struct check *c, struct error *err)
 {
 	struct pack_task *tasks = calloc((size_t)c->pack_count + 1, sizeof *tasks);
@@ -324,8 +310,25 @@ static struct pack_task *make_tasks(struct check *c, struct error *err)
 		count_chunks(c, s, index_segment_id(c->repo->index, i), first);
 		first_chunk += s->chunk_count;
 	}
-	choose_sample(c, tasks);
 	return tasks;
+}
+
+/* The choices, still in the order of the rows. */
+static int make_choices(struct check *c, struct pack_task *tasks, struct error *err)
+{
+	c->choices = calloc((size_t)c->pack_count + 1, sizeof *c->choices);
+	if (!c->choices)
+		return error_set(err, ERR_NOMEM, "check: out of memory");
+	for (uint32_t i = 0; i < c->pack_count; i++) {
+		struct segment_pack pack;
+		segment_pack_at(tasks[i].segment, tasks[i].row, &pack);
+		c->choices[i] = (struct pack_choice){ .pack = pack.id, .row = i, .size = pack.size };
+	}
+	if (check_choose(c, err) < 0)
+		return -1;
+	for (uint32_t i = 0; i < c->pack_count; i++)
+		tasks[c->choices[i].row].choice = &c->choices[i];
+	return 0;
 }
 
 static int run_tasks(struct check *c, struct pack_task *tasks, struct error *err)
@@ -337,7 +340,7 @@ static int run_tasks(struct check *c, struct pack_task *tasks, struct error *err
 		return -1;
 	progress_add_total(c->options->progress, c->pack_count, 0);
 	for (uint32_t i = 0; i < c->pack_count && !pool_cancelled(pool); i++)
-		pool_submit(pool, POOL_CONTENT, threads, check_pack, &tasks[i]);
+		pool_submit(pool, POOL_CONTENT, threads, check_pack, &tasks[c->choices[i].row]);
 	int done = pool_wait(pool, err);
 	pool_free(pool);
 	return done;
@@ -416,7 +419,9 @@ int check_packs(struct check *c, struct error *err)
 	if (list_packs(c, err) < 0)
 		return -1;
 	CLEAN_FREE struct pack_task *tasks = make_tasks(c, err);
-	if (!tasks || run_tasks(c, tasks, err) < 0)
+	if (!tasks || make_choices(c, tasks, err) < 0)
 		return -1;
-	return check_leftovers(c, err);
+	int done = run_tasks(c, tasks, err);
+	check_remember(c, done == 0);
+	return done < 0 ? -1 : check_leftovers(c, err);
 }

@@ -7,21 +7,34 @@
 #include "repo/object.h"
 #include "repo/repo.h"
 
-static int read_block(struct repo *r, struct block_reader *reader, const struct place *place, struct buf *ret, struct error *err)
+/* What is fetched at once for who reads on. */
+#define AHEAD (4u << 20)
+
+static int open_block(struct repo *r, struct block_reader *reader, const struct place *place, const uint8_t *sealed, struct buf *ret, struct error *err)
 {
+	struct error why = { 0 };
 	char key[OBJECT_KEY_MAX];
 	object_key(place->kind, &place->pack, key);
-	buf_clear(&reader->sealed);
-	if (place->sealed_length > SEAL_BLOCK_MAX + SEAL_BLOCK_HEAD + SEAL_TAG_SIZE || !buf_reserve(&reader->sealed, place->sealed_length))
-		return error_set(err, ERR_CORRUPT, "read a block of %s: %u bytes are too many", key, place->sealed_length);
-	if (coder_for_pack(reader, r->keys, &place->pack, place->kind, err) < 0 ||
-	    r->store->ops->get(r->store, key, place->block_offset, reader->sealed.data, place->sealed_length, err) < 0)
+	if (coder_for_pack(reader, r->keys, &place->pack, place->kind, err) < 0)
 		return -1;
-	struct error why = { 0 };
-	if (unseal_block(reader->coder, reader->cipher, place->block, reader->sealed.data, place->sealed_length, place->raw_length, ret, &why) < 0)
+	if (unseal_block(reader->coder, reader->cipher, place->block, sealed, place->sealed_length, place->raw_length, ret, &why) < 0)
 		return error_set(err, why.kind == ERR_NOMEM ? ERR_NOMEM : ERR_CORRUPT, "block %u of %s is damaged: %s", place->block, key, why.text);
 	if (ret->len != place->raw_length)
 		return error_set(err, ERR_CORRUPT, "block %u of %s has %zu bytes, the index says %u", place->block, key, ret->len, place->raw_length);
+	return 0;
+}
+
+/* Replaces *sealed by len bytes of the pack from the block on. */
+static int fetch(struct repo *r, const struct place *place, size_t len, struct buf *sealed, struct error *err)
+{
+	char key[OBJECT_KEY_MAX];
+	object_key(place->kind, &place->pack, key);
+	buf_clear(sealed);
+	if (place->sealed_length > SEAL_BLOCK_MAX + SEAL_BLOCK_HEAD + SEAL_TAG_SIZE || !buf_reserve(sealed, len))
+		return error_set(err, ERR_CORRUPT, "read a block of %s: %u bytes are too many", key, place->sealed_length);
+	if (r->store->ops->get(r->store, key, place->block_offset, sealed->data, len, err) < 0)
+		return -1;
+	sealed->len = len;
 	return 0;
 }
 
@@ -30,7 +43,40 @@ int repo_read_block(struct repo *r, const struct place *place, struct buf *ret, 
 	struct block_reader *reader = coder_take(r->coders, err);
 	if (!reader)
 		return -1;
-	int done = read_block(r, reader, place, ret, err);
+	int done = fetch(r, place, place->sealed_length, &reader->sealed, err) < 0 ? -1 : open_block(r, reader, place, reader->sealed.data, ret, err);
+	coder_give(r->coders, reader);
+	return done;
+}
+
+static bool is_ahead(const struct read_ahead *a, const struct place *place)
+{
+	return a->bytes.len && id_equal(&a->pack, &place->pack) && place->block_offset >= a->offset &&
+	       (uint64_t)place->block_offset + place->sealed_length <= (uint64_t)a->offset + a->bytes.len;
+}
+
+/* Fetches the block, and what follows it up to end; where that cannot be had in one, the block alone. */
+static int fill_ahead(struct repo *r, struct read_ahead *a, const struct place *place, uint64_t end, struct error *err)
+{
+	uint64_t len = end > place->block_offset ? end - place->block_offset : 0;
+	if (len > AHEAD)
+		len = AHEAD;
+	if (len < place->sealed_length)
+		len = place->sealed_length;
+	a->pack = place->pack;
+	a->offset = place->block_offset;
+	if (len > place->sealed_length && fetch(r, place, (size_t)len, &a->bytes, NULL) == 0)
+		return 0;
+	return fetch(r, place, place->sealed_length, &a->bytes, err);
+}
+
+int repo_read_block_ahead(struct repo *r, const struct place *place, uint64_t end, struct read_ahead *ahead, struct buf *ret, struct error *err)
+{
+	if (!is_ahead(ahead, place) && fill_ahead(r, ahead, place, end, err) < 0)
+		return -1;
+	struct block_reader *reader = coder_take(r->coders, err);
+	if (!reader)
+		return -1;
+	int done = open_block(r, reader, place, ahead->bytes.data + (place->block_offset - ahead->offset), ret, err);
 	coder_give(r->coders, reader);
 	return done;
 }

@@ -93,6 +93,18 @@ int repo_get_range(struct repo *r, enum chunk_class class, const struct id *id, 
 bool repo_refresh_index(struct repo *r, unsigned generation);
 /* The raw bytes of the block at place, authenticated; chunks in it are not hashed. Bypasses the cache of blocks. ERR_NOT_FOUND: the pack is gone, perhaps moved. */
 int repo_read_block(struct repo *r, const struct place *place, struct buf *ret, struct error *err);
+/* The same for who reads many blocks of a pack in order of their offsets: the store is asked for up to 4 MiB at once, but for nothing from the pack's byte end on. ahead starts
+ * zeroed, and belongs to one thread. */
+struct read_ahead {
+	struct id pack;
+	uint32_t offset;
+	struct buf bytes;
+};
+int repo_read_block_ahead(struct repo *r, const struct place *place, uint64_t end, struct read_ahead *ahead, struct buf *ret, struct error *err);
+static inline void read_ahead_done(struct read_ahead *ahead)
+{
+	buf_done(&ahead->bytes);
+}
 /* Hashes chunk bytes against their id: ERR_CORRUPT with the pack named. */
 int repo_verify_chunk(struct repo *r, enum chunk_class class, const struct id *id, const struct place *place, const uint8_t *bytes, struct error *err);
 /* For seq readers: a seq_get_fn; cookie is the struct repo. */
