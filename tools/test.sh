@@ -41,6 +41,14 @@ program_tests() {
 	count_line "$scratch/program.log"
 }
 
+# crash_tests FOLDER [OPERATION...]: every operation, ended at every point.
+crash_tests() {
+	local folder=$1
+	shift
+	"$folder/tests/crash/crash" "$@" | tee "$scratch/crash.log" || true
+	count_line "$scratch/crash.log"
+}
+
 # one NAME COMMAND...: a check that counts as one test; its output is shown only when it fails.
 one() {
 	local name=$1

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct chaotic {
@@ -61,12 +62,14 @@ static void strike(struct chaos *c, enum fault_call call, struct verdict *v)
 	const struct chaos_strike *s = &c->strike;
 	if (!s->at || v->number < s->at)
 		return;
-	if (v->number > s->at) {
-		v->fails = s->then == CHAOS_FULL && (is_write(call) || (s->sys == EROFS && call == FAULT_REMOVE));
-		v->sys = s->sys;
+	if (v->number > s->at && s->then != CHAOS_FULL)
+		return;
+	v->sys = s->sys ? s->sys : ESHUTDOWN;
+	if (s->then == CHAOS_FULL) {
+		v->fails = is_write(call) || (s->sys == EROFS && call == FAULT_REMOVE);
+		v->half = v->number == s->at && s->moment == CHAOS_MIDDLE && call == FAULT_PUT_APPEND;
 		return;
 	}
-	v->sys = s->sys ? s->sys : ESHUTDOWN;
 	v->fails = s->moment != CHAOS_AFTER;
 	bool atomic = call == FAULT_PUT_COMMIT || call == FAULT_REMOVE || call == FAULT_PUT_BEGIN || call == FAULT_STAT;
 	v->whole = s->moment == CHAOS_MIDDLE && atomic;
@@ -122,27 +125,27 @@ static int fail(const struct chaotic *f, const struct verdict *v, const char *wh
 
 struct late {
 	char *key;
-	uint64_t until; /* the listing from which on all is as it is */
+	uint64_t until; /* ms of the clock: from then on all is as it is */
 	uint64_t size;
 	bool removed;
 };
 
 struct chaos_lag {
 	pthread_mutex_t lock; /* guards all below */
-	uint64_t seed, clock; /* calls so far */
-	unsigned calls;
+	uint64_t seed, changes; /* so far */
+	unsigned ms;
 	struct late *late;
 	size_t count;
 };
 
-int chaos_lag_new(struct chaos_lag **ret, uint64_t seed, unsigned calls, struct error *err)
+int chaos_lag_new(struct chaos_lag **ret, uint64_t seed, unsigned ms, struct error *err)
 {
 	struct chaos_lag *l = calloc(1, sizeof *l);
 	if (!l)
 		return error_set(err, ERR_NOMEM, "out of memory");
 	pthread_mutex_init(&l->lock, NULL);
 	l->seed = seed;
-	l->calls = calls;
+	l->ms = ms;
 	*ret = l;
 	return 0;
 }
@@ -158,13 +161,20 @@ void chaos_lag_free(struct chaos_lag *l)
 	free(l);
 }
 
+static uint64_t clock_ms(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
 /* Of a key only its last change counts. */
 static void lag_note(struct chaos_lag *l, const char *key, uint64_t size, bool removed)
 {
 	if (!l)
 		return;
 	pthread_mutex_lock(&l->lock);
-	l->clock++;
+	l->changes++;
 	size_t at = 0;
 	while (at < l->count && strcmp(l->late[at].key, key) != 0)
 		at++;
@@ -177,7 +187,7 @@ static void lag_note(struct chaos_lag *l, const char *key, uint64_t size, bool r
 			free(grown[at].key);
 		else
 			l->count++;
-		grown[at] = (struct late){ copy, l->clock + mix(l->seed ^ mix(l->clock)) % (l->calls + 1u), size, removed };
+		grown[at] = (struct late){ copy, clock_ms() + mix(l->seed ^ mix(l->changes)) % (l->ms + 1u), size, removed };
 	}
 	pthread_mutex_unlock(&l->lock);
 }
@@ -201,10 +211,10 @@ static void lag_apply(struct chaos_lag *l, const char *prefix, struct buf *liste
 	if (!l)
 		return;
 	pthread_mutex_lock(&l->lock);
-	l->clock++;
+	uint64_t now = clock_ms();
 	for (size_t i = 0; i < l->count; i++) {
 		const struct late *late = &l->late[i];
-		if (late->until < l->clock || strncmp(late->key, prefix, strlen(prefix)) != 0)
+		if (late->until <= now || strncmp(late->key, prefix, strlen(prefix)) != 0)
 			continue;
 		struct listed *items = (struct listed *)(void *)listed->data;
 		size_t count = listed->len / sizeof *items, kept = 0;
@@ -413,6 +423,8 @@ int store_open_chaos(struct store **ret, struct store *inner, struct chaos *chao
 		return error_set(err, ERR_NOMEM, "open a store of chaos: out of memory");
 	}
 	f->base = (struct store){ .ops = &chaotic_ops, .location = location, .promises = inner->promises, .inner = inner };
+	if (chaos->lag)
+		f->base.promises.list_lag = chaos->lag->ms / 1000 + 1;
 	f->inner = inner;
 	f->chaos = chaos;
 	pthread_mutex_init(&f->lock, NULL);

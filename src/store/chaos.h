@@ -20,7 +20,7 @@ enum chaos_moment {
 /* And from then on. */
 enum chaos_then {
 	CHAOS_GOES_ON, /* only that call fails */
-	CHAOS_FULL,    /* all that writes fails (begin, append, commit), as on a disk that is full or read-only; removing goes on, but for sys EROFS */
+	CHAOS_FULL,    /* that call and all later ones fail where they write (begin, append, commit), as on a disk that is full or read-only; others go on, but for removing where sys is EROFS */
 	CHAOS_DEAD,    /* every call fails, as if the process had been killed */
 };
 
@@ -31,9 +31,9 @@ struct chaos_strike {
 	int sys;
 };
 
-/* What listings do not show yet, or show still: shared by all stores on the same objects. */
+/* What listings do not show yet, or show still, for up to ms milliseconds after each change (decided by the seed): shared by all stores on the same objects, and promised by them. */
 struct chaos_lag;
-int chaos_lag_new(struct chaos_lag **ret, uint64_t seed, unsigned calls, struct error *err);
+int chaos_lag_new(struct chaos_lag **ret, uint64_t seed, unsigned ms, struct error *err);
 void chaos_lag_free(struct chaos_lag *l);
 
 struct chaos {

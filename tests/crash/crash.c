@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * crash [OPERATION...]: lets every operation end at every single call that it makes to the store, in every way, and looks at what is left.
+ *
+ * First the operation runs undisturbed, which tells how many calls it makes (N). Then, for each n up to N and each way to fail (killed before, in the middle of, or after call n;
+ * disk full, over quota, read-only from call n on; an input/output error at call n), from the same beginning each time:
+ *   1. it runs, and fails at call n. It may succeed where the call does not matter; then it must have done its work.
+ *   2. the repository is opened as it lies there, and checked with all data: nothing is damaged, every snapshot that was committed gives back all its bytes.
+ *   3. the same operation runs again, undisturbed: it succeeds, and stores nothing again that lies in the repository in whole packs.
+ *   4. as 2, and what the operation makes is there; no session is left.
+ * Everything runs in one simulated machine (sim.h), so call n is the same call every time.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sim.h"
+#include "store/chaos.h"
+#include "world.h"
+
+struct scene {
+	char folder[64], target[96];
+	struct journal *base;
+	struct model_tree tree, tree_before;
+	struct model_disk disk, disk_before;
+};
+
+struct operation {
+	const char *name;
+	enum { ON_NOTHING, ON_EMPTY, ON_BACKUPS } on; /* what it begins with */
+	int (*run)(const struct scene *s, struct store *store, struct error *err);
+	const char *makes, *removes; /* tags */
+	int (*done)(const struct scene *s, struct journal *j, struct error *err); /* has it done its work? NULL: see makes, removes */
+	bool stores;  /* chunks */
+};
+
+/* --- operations --------------------------------------------------------------------------- */
+
+static int run_init(const struct scene *s, struct store *store, struct error *err)
+{
+	(void)s;
+	bool found = false;
+	uint64_t size;
+	/* What the first try may have completed before its end. */
+	if (store->ops->stat(store, "twofold", &found, &size, NULL) == 0 && found) {
+		store_close(store);
+		return 0;
+	}
+	return world_init(store, err);
+}
+
+static int run_backup(const struct scene *s, struct store *store, struct error *err)
+{
+	return world_backup(store, "host", "files-2", &s->tree, err);
+}
+
+static int run_image(const struct scene *s, struct store *store, struct error *err)
+{
+	return world_image(store, "host", "image-2", &s->disk, err);
+}
+
+static int run_forget(const struct scene *s, struct store *store, struct error *err)
+{
+	(void)s;
+	return world_forget(store, "files-1", err);
+}
+
+static int run_restore(const struct scene *s, struct store *store, struct error *err)
+{
+	return world_restore(store, "files-1", &s->tree_before, s->target, err);
+}
+
+static int done_restore(const struct scene *s, struct journal *j, struct error *err)
+{
+	(void)j;
+	return model_tree_on_disk(&s->tree_before, s->target, err);
+}
+
+static int run_restore_image(const struct scene *s, struct store *store, struct error *err)
+{
+	return world_restore_image(store, "image-1", s->target, err);
+}
+
+static int done_restore_image(const struct scene *s, struct journal *j, struct error *err)
+{
+	(void)j;
+	return model_disk_on_disk(&s->disk_before, s->target, err);
+}
+
+static int run_check(const struct scene *s, struct store *store, struct error *err)
+{
+	struct check_report report;
+	(void)s;
+	return world_check(store, &report, err);
+}
+
+static int nothing_to_do(const struct scene *s, struct journal *j, struct error *err)
+{
+	(void)s;
+	(void)j;
+	(void)err;
+	return 0;
+}
+
+/* --- keys */
+
+static const struct repo_secret third_secret = { .how = SEAL_WRAP_KEYFILE, .data = "third567third567third567third567", .len = 32 };
+
+static int add_key(struct repo *repo, const struct repo_secret *secret, struct error *err)
+{
+	struct id id;
+	return repo_key_add(repo, secret, "another", &id, err);
+}
+
+static int run_key_add(const struct scene *s, struct store *store, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	(void)s;
+	return world_open(&repo, store, err) < 0 ? -1 : add_key(repo, &third_secret, err);
+}
+
+static int opens(struct journal *j, const struct repo_secret *secret, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	struct store *store;
+	if (store_open_journal(&store, j, err) < 0)
+		return -1;
+	return repo_open_store(&repo, store, secret, NULL, err);
+}
+
+static int done_key_add(const struct scene *s, struct journal *j, struct error *err)
+{
+	(void)s;
+	return opens(j, &third_secret, err);
+}
+
+static int note_other(void *cookie, const struct id *id, const struct key_object *key, bool current)
+{
+	(void)key;
+	if (!current)
+		*(struct id *)cookie = *id;
+	return 0;
+}
+
+/* Of the other key; that it is gone already is what the user wanted. */
+static int run_key_remove(const struct scene *s, struct store *store, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	struct id other = { 0 }, none = { 0 };
+	(void)s;
+	if (world_open(&repo, store, err) < 0 || repo_keys(repo, note_other, &other, err) < 0)
+		return -1;
+	return id_equal(&other, &none) ? 0 : repo_key_remove(repo, &other, err);
+}
+
+static int done_key_remove(const struct scene *s, struct journal *j, struct error *err)
+{
+	(void)s;
+	if (opens(j, &world_other_secret, NULL) == 0)
+		return error_set(err, ERR_IO, "the removed key still opens the repository");
+	return 0;
+}
+
+/* As key change does: the new one is there before the old one goes. The other key, that of the tests, stays. */
+static int run_key_change(const struct scene *s, struct store *store, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	struct error why = { 0 };
+	(void)s;
+	if (repo_open_store(&repo, store, &world_other_secret, NULL, &why) < 0) {
+		if (why.kind == ERR_AUTH) /* an earlier try came to its end */
+			return 0;
+		*err = why;
+		return -1;
+	}
+	return add_key(repo, &third_secret, err) < 0 ? -1 : repo_key_remove(repo, &repo->key, err);
+}
+
+static int done_key_change(const struct scene *s, struct journal *j, struct error *err)
+{
+	return done_key_remove(s, j, err) < 0 ? -1 : opens(j, &third_secret, err);
+}
+
+static const struct operation operations[] = {
+	{ .name = "init", .on = ON_NOTHING, .run = run_init, .done = nothing_to_do },
+	{ .name = "backup, first", .on = ON_EMPTY, .run = run_backup, .makes = "files-2", .stores = true },
+	{ .name = "backup, incremental", .on = ON_BACKUPS, .run = run_backup, .makes = "files-2", .stores = true },
+	{ .name = "image, first", .on = ON_EMPTY, .run = run_image, .makes = "image-2", .stores = true },
+	{ .name = "image, incremental", .on = ON_BACKUPS, .run = run_image, .makes = "image-2", .stores = true },
+	{ .name = "restore", .on = ON_BACKUPS, .run = run_restore, .done = done_restore },
+	{ .name = "restore-image", .on = ON_BACKUPS, .run = run_restore_image, .done = done_restore_image },
+	{ .name = "check --read-data", .on = ON_BACKUPS, .run = run_check, .done = nothing_to_do },
+	{ .name = "forget", .on = ON_BACKUPS, .run = run_forget, .removes = "files-1" },
+	{ .name = "key add", .on = ON_BACKUPS, .run = run_key_add, .done = done_key_add },
+	{ .name = "key remove", .on = ON_BACKUPS, .run = run_key_remove, .done = done_key_remove },
+	{ .name = "key change", .on = ON_BACKUPS, .run = run_key_change, .done = done_key_change },
+};
+
+/* --- ways to fail ------------------------------------------------------------------------------ */
+
+struct way {
+	const char *name;
+	struct chaos_strike strike;
+	bool unheard; /* a pack that was stored without an answer is stored again */
+};
+
+static const struct way ways[] = {
+	{ "killed before", { .moment = CHAOS_BEFORE, .then = CHAOS_DEAD }, false },
+	{ "killed in the middle", { .moment = CHAOS_MIDDLE, .then = CHAOS_DEAD }, false },
+	{ "killed after", { .moment = CHAOS_AFTER, .then = CHAOS_DEAD }, false },
+	{ "ENOSPC from here on", { .moment = CHAOS_MIDDLE, .then = CHAOS_FULL, .sys = ENOSPC }, false },
+	{ "EDQUOT from here on", { .moment = CHAOS_BEFORE, .then = CHAOS_FULL, .sys = EDQUOT }, false },
+	{ "EROFS from here on", { .moment = CHAOS_BEFORE, .then = CHAOS_FULL, .sys = EROFS }, false },
+	{ "EIO once", { .moment = CHAOS_BEFORE, .sys = EIO }, false },
+	{ "EIO once, though done", { .moment = CHAOS_MIDDLE, .sys = EIO }, true },
+};
+#define WAYS (sizeof ways / sizeof *ways)
+
+/* --- one run ------------------------------------------------------------------------------------- */
+
+struct trial {
+	const struct scene *scene;
+	const struct operation *op;
+	struct journal *journal;
+	struct chaos chaos;
+	struct expected expected[4];
+	size_t count;
+	int result;
+	struct error err;
+};
+
+static void run_operation(void *arg)
+{
+	struct trial *t = arg;
+	struct store *store;
+	t->err = (struct error){ 0 };
+	t->result = -1;
+	if (store_open_journal(&store, t->journal, &t->err) == 0 && store_open_chaos(&store, store, &t->chaos, &t->err) == 0)
+		t->result = t->op->run(t->scene, store, &t->err);
+}
+
+static void run_verify(void *arg)
+{
+	struct trial *t = arg;
+	t->err = (struct error){ 0 };
+	t->result = world_verify(t->journal, t->expected, t->count, NULL, &t->err);
+}
+
+/* As a process of its own. */
+static int in_machine(struct trial *t, void (*run)(void *))
+{
+	struct sim_machine m = { .run = run, .arg = t, .name = t->op->name };
+	sim_run(&m, 1, NULL, NULL);
+	return t->result;
+}
+
+/* What was there before must stay; what is made or removed may be there or not. */
+static void expect_base(struct trial *t)
+{
+	t->count = 0;
+	if (t->op->on == ON_BACKUPS) {
+		t->expected[t->count++] = (struct expected){ .tag = "files-1", .tree = t->scene->tree_before };
+		t->expected[t->count++] = (struct expected){ .tag = "image-1", .image = true, .disk = t->scene->disk_before };
+		for (size_t i = 0; i < t->count; i++)
+			t->expected[i].maybe = t->op->removes && strcmp(t->expected[i].tag, t->op->removes) == 0;
+	}
+	if (!t->op->makes)
+		return;
+	struct expected *e = &t->expected[t->count++];
+	*e = (struct expected){ .image = t->op->makes[0] == 'i', .maybe = true, .tree = t->scene->tree, .disk = t->scene->disk };
+	snprintf(e->tag, sizeof e->tag, "%s", t->op->makes);
+}
+
+static int still_has(struct journal *j, const char *tag)
+{
+	struct error err;
+	struct model_tree none = { .path = "/none" };
+	struct expected e = { .maybe = true, .tree = none };
+	snprintf(e.tag, sizeof e.tag, "%s", tag);
+	/* Nothing of it could be right, so it passes only where there is none. */
+	return world_verify(j, &e, 1, NULL, &err) < 0;
+}
+
+static int expect_done(struct trial *t, struct error *err)
+{
+	for (size_t i = 0; i < t->count; i++)
+		if (t->op->makes && strcmp(t->expected[i].tag, t->op->makes) == 0)
+			t->expected[i].maybe = false;
+	if (t->op->on != ON_NOTHING && in_machine(t, run_verify) < 0) {
+		*err = t->err;
+		return -1;
+	}
+	if (t->op->removes && still_has(t->journal, t->op->removes))
+		return error_set(err, ERR_IO, "snapshot %s is still there", t->op->removes);
+	return t->op->done ? t->op->done(t->scene, t->journal, err) : 0;
+}
+
+/* Bytes of whole packs that one undisturbed run writes. */
+static uint64_t undisturbed(const struct scene *s, const struct operation *op, uint64_t *ret_calls, struct error *err)
+{
+	struct trial t = { .scene = s, .op = op };
+	sim_seed(1);
+	world_remove_folder(s->target);
+	if (journal_copy(&t.journal, s->base, err) < 0)
+		exit(2);
+	expect_base(&t);
+	if (in_machine(&t, run_operation) < 0 || (*ret_calls = t.chaos.calls, 0) || expect_done(&t, &t.err) < 0) {
+		fprintf(stderr, "%s fails undisturbed: %s\n", op->name, t.err.text);
+		exit(2);
+	}
+	uint64_t written = journal_written(t.journal, "packs/");
+	journal_free(t.journal);
+	return written;
+}
+
+/* What is wrong with how the operation ended? */
+static int judge_end(const struct trial *t, const struct way *way, struct error *err)
+{
+	if (way->strike.then == CHAOS_DEAD)
+		return 0; /* nobody hears what a dead process says */
+	if (t->result == 0)
+		return 0;
+	if (!strstr(t->err.text, strerror(way->strike.sys)))
+		return error_set(err, ERR_IO, "the error does not say why: \"%.200s\"", t->err.text);
+	bool space = way->strike.sys == ENOSPC || way->strike.sys == EDQUOT;
+	if (space && t->err.kind != ERR_NO_SPACE)
+		return error_set(err, ERR_IO, "the error is not of the kind \"no space\": \"%.200s\"", t->err.text);
+	return 0;
+}
+
+/* A pack's size is padded, and metadata names times of this run. */
+#define SLACK (4u << 14)
+
+static int judge(struct trial *t, const struct way *way, uint64_t full, struct error *err)
+{
+	bool succeeded = t->result == 0 && way->strike.then != CHAOS_DEAD;
+	if (judge_end(t, way, err) < 0)
+		return -1;
+	if (t->op->on != ON_NOTHING && in_machine(t, run_verify) < 0) {
+		*err = t->err;
+		return error_add(err, "afterwards");
+	}
+	if (succeeded && expect_done(t, err) < 0)
+		return error_add(err, "it says that it succeeded, but");
+	uint64_t stored = journal_written(t->journal, "packs/");
+	t->chaos = (struct chaos){ 0 };
+	if (in_machine(t, run_operation) < 0) {
+		*err = t->err;
+		return error_add(err, "the same again");
+	}
+	if (expect_done(t, err) < 0)
+		return error_add(err, "after the same again");
+	uint64_t all = journal_written(t->journal, "packs/");
+	if (t->op->stores && all > (way->unheard ? 2 * full : full) + SLACK)
+		return error_set(err, ERR_IO, "stored %llu bytes in all where %llu do (%llu the first time)", (unsigned long long)all, (unsigned long long)full,
+		                 (unsigned long long)stored);
+	if (journal_objects(t->journal, "sessions/"))
+		return error_set(err, ERR_IO, "a session is left");
+	return 0;
+}
+
+static int try_one(const struct scene *s, const struct operation *op, const struct way *way, uint64_t at, uint64_t full, struct error *err)
+{
+	struct trial t = { .scene = s, .op = op, .chaos = { .strike = way->strike } };
+	CLEAN(journal_cleanup) struct journal *j = NULL;
+	sim_seed(1);
+	world_remove_folder(s->target);
+	if (journal_copy(&j, s->base, err) < 0)
+		return -1;
+	t.journal = j;
+	t.chaos.strike.at = at;
+	expect_base(&t);
+	in_machine(&t, run_operation);
+	return judge(&t, way, full, err);
+}
+
+/* --- the table --------------------------------------------------------------------------------------- */
+
+static unsigned passed, failed;
+
+static void run_row(const struct scene *s, const struct operation *op)
+{
+	uint64_t calls = 0;
+	struct error err = { 0 };
+	uint64_t full = undisturbed(s, op, &calls, &err);
+	unsigned good = 0;
+	for (uint64_t at = 1; at <= calls; at++)
+		for (size_t w = 0; w < WAYS; w++) {
+			if (try_one(s, op, &ways[w], at, full, &err) == 0) {
+				good++;
+				continue;
+			}
+			if (failed++ < 40)
+				printf("not ok %s, %s call %llu of %llu: %s\n", op->name, ways[w].name, (unsigned long long)at, (unsigned long long)calls, err.text);
+		}
+	passed += good;
+	printf("%-22s %6llu %8zu %8u\n", op->name, (unsigned long long)calls, WAYS, good);
+	fflush(stdout);
+}
+
+static void must(int result, const struct error *err)
+{
+	if (result == 0)
+		return;
+	fprintf(stderr, "prepare: %s\n", err->text);
+	exit(2);
+}
+
+static struct store *on(struct journal *j)
+{
+	struct error err;
+	struct store *store = NULL;
+	must(store_open_journal(&store, j, &err), &err);
+	return store;
+}
+
+static void prepare_repository(void *arg)
+{
+	struct scene *s = arg;
+	struct error err;
+	CLEAN_REPO struct repo *repo = NULL;
+	must(world_init(on(s->base), &err), &err);
+	must(world_open(&repo, on(s->base), &err), &err);
+	must(add_key(repo, &world_other_secret, &err), &err);
+}
+
+static void prepare_backups(void *arg)
+{
+	struct scene *s = arg;
+	struct error err;
+	must(world_backup(on(s->base), "host", "files-1", &s->tree, &err), &err);
+	must(world_image(on(s->base), "host", "image-1", &s->disk, &err), &err);
+	s->tree_before = s->tree;
+	s->disk_before = s->disk;
+	must(model_tree_change(&s->tree, 3, &err), &err);
+	must(model_disk_change(&s->disk, 4, &err), &err);
+}
+
+/* Bases: [0] nothing, [1] a repository, [2] one with backups. */
+static void prepare(struct scene *s, struct journal *bases[3])
+{
+	struct error err;
+	char path[96];
+	snprintf(s->folder, sizeof s->folder, "%s/twofold-crash-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	if (!mkdtemp(s->folder))
+		must(error_sys(&err, errno, "make a folder"), &err);
+	snprintf(s->target, sizeof s->target, "%s/target", s->folder);
+	snprintf(path, sizeof path, "%s/tree", s->folder);
+	must(model_tree_make(&s->tree, path, 14, 1, &err), &err);
+	snprintf(path, sizeof path, "%s/disk", s->folder);
+	must(model_disk_make(&s->disk, path, 2, &err), &err);
+	sim_seed(99);
+	struct sim_machine m = { .run = prepare_repository, .arg = s, .name = "prepare" };
+	must(journal_new(&bases[0], &err), &err);
+	must(journal_copy(&s->base, bases[0], &err), &err);
+	sim_run(&m, 1, NULL, NULL);
+	bases[1] = s->base;
+	must(journal_copy(&s->base, bases[1], &err), &err);
+	m.run = prepare_backups;
+	sim_run(&m, 1, NULL, NULL);
+	bases[2] = s->base;
+}
+
+static bool wanted(int argc, char **argv, const char *name)
+{
+	for (int i = 1; i < argc; i++)
+		if (strncmp(argv[i], name, strlen(argv[i])) == 0)
+			return true;
+	return argc == 1;
+}
+
+int main(int argc, char **argv)
+{
+	struct scene scene = { .base = NULL };
+	struct journal *bases[3];
+	struct error err;
+	must(seal_init(&err), &err);
+	prepare(&scene, bases);
+	printf("%-22s %6s %8s %8s\n", "operation", "points", "variants", "passed");
+	for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
+		scene.base = bases[operations[i].on];
+		if (wanted(argc, argv, operations[i].name))
+			run_row(&scene, &operations[i]);
+	}
+	for (size_t i = 0; i < 3; i++)
+		journal_free(bases[i]);
+	world_remove_folder(scene.folder);
+	printf("%u passed, %u failed, 0 skipped\n", passed, failed);
+	return failed ? 1 : 0;
+}
