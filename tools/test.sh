@@ -49,6 +49,14 @@ crash_tests() {
 	count_line "$scratch/crash.log"
 }
 
+# soak_tests FOLDER SECONDS [SEED [COUNT]]
+soak_tests() {
+	local folder=$1
+	shift
+	"$folder/tests/crash/soak" "$@" | tee "$scratch/soak.log" || true
+	count_line "$scratch/soak.log"
+}
+
 # one NAME COMMAND...: a check that counts as one test; its output is shown only when it fails.
 one() {
 	local name=$1
@@ -69,6 +77,7 @@ cmd_test() {
 	one layers tools/check-layers
 	one 'layers: goes red' tools/check-layers --self-test
 	program_tests "$PWD/build/twofold"
+	soak_tests build 10 1
 	finish
 }
 

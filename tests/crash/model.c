@@ -61,15 +61,14 @@ static int write_file(struct model_tree *t, unsigned i, struct error *err)
 	return 0;
 }
 
+/* Few seeds, and the size follows from the seed: the same file comes again, in other places and in other trees. */
 static void roll_file(struct model_tree *t, unsigned i, uint64_t *row)
 {
 	/* Most are small; some are a block by themselves, some are cut. */
-	static const uint32_t sizes[] = { 0, 1, 100, 700, 3000, 9000, 9000, 20000, 60000, 300000 };
-	uint32_t size = sizes[next(row) % 10];
+	static const uint32_t sizes[] = { 0, 1, 100, 700, 3000, 9000, 9001, 20000, 60000, 300000 };
+	uint32_t seed = (uint32_t)(next(row) % 70) + 1;
 	t->stamp++;
-	t->files[i] = (struct model_file){ (uint32_t)(next(row) % 60000) + 1, size + (uint32_t)(next(row) % (size / 2 + 1)) };
-	if (next(row) % 60 == 0)
-		t->files[i].size = 1500000;
+	t->files[i] = (struct model_file){ seed, seed == 70 ? 1500000 : sizes[seed % 10] + seed };
 }
 
 int model_tree_make(struct model_tree *t, const char *path, unsigned files, uint64_t seed, struct error *err)

@@ -627,13 +627,21 @@ void sim_start(struct sim_machine *m)
 
 void sim_run(struct sim_machine *machines, size_t count, void (*step)(void *), void *cookie)
 {
+	struct sim_machine *list[64];
+	for (size_t i = 0; i < count && i < 64; i++)
+		list[i] = &machines[i];
+	sim_run_list(list, count, step, cookie);
+}
+
+void sim_run_list(struct sim_machine *const *machines, size_t count, void (*step)(void *), void *cookie)
+{
 	step_fn = step;
 	step_cookie = cookie;
 	active = true;
 	ended = false;
 	take_baton();
 	for (size_t i = 0; i < count; i++)
-		sim_start(&machines[i]);
+		sim_start(machines[i]);
 	pass();
 	while (!ended)
 		__real_pthread_cond_wait(&over, &baton);

@@ -38,6 +38,8 @@ static inline unsigned sim_dice(unsigned below)
 /* Runs all machines to their end. step (may be NULL) is called at every gate, on the thread that is there, before it is decided who goes on: it may pause, wake and kill machines and
  * move the clock. When all that are left are paused, the first of them is woken. */
 void sim_run(struct sim_machine *machines, size_t count, void (*step)(void *cookie), void *cookie);
+/* The same for machines that do not lie side by side. */
+void sim_run_list(struct sim_machine *const *machines, size_t count, void (*step)(void *cookie), void *cookie);
 /* Starts one more, from step. It must lie in the array that sim_run was given, or outlive the run. */
 void sim_start(struct sim_machine *m);
 /* Before each call of a store. false: this machine has been killed. */

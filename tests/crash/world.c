@@ -209,6 +209,33 @@ static int compare(struct repo *repo, const struct expected *e, const struct sna
 	return result < 0 ? error_add(err, "snapshot %s", e->tag) : 0;
 }
 
+int world_read(struct store *store, const struct expected *e, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	struct snapshot snapshot = { 0 };
+	if (open_indexed(&repo, store, err) < 0 || take_snapshot(repo, e->tag, &snapshot, err) < 0)
+		return -1;
+	int result = compare(repo, e, &snapshot, err);
+	snapshot_done(&snapshot);
+	return result;
+}
+
+bool world_can_prune(void)
+{
+	return false;
+}
+
+int world_prune(struct store *store, const char *host, unsigned max_unused, uint64_t fence_seconds, uint64_t wait_seconds, struct error *err)
+{
+	(void)host;
+	(void)max_unused;
+	(void)fence_seconds;
+	(void)wait_seconds;
+	(void)err;
+	store_close(store);
+	return 0;
+}
+
 int world_verify(struct journal *j, const struct expected *list, size_t count, struct check_report *ret, struct error *err)
 {
 	CLEAN_REPO struct repo *repo = NULL;

@@ -29,6 +29,10 @@ int world_image(struct store *store, const char *host, const char *tag, const st
 int world_forget(struct store *store, const char *tag, struct error *err);
 int world_restore(struct store *store, const char *tag, const struct model_tree *t, const char *target, struct error *err);
 int world_restore_image(struct store *store, const char *tag, const char *target, struct error *err);
+/* Reads all of one snapshot and compares it. */
+int world_read(struct store *store, const struct expected *e, struct error *err);
+int world_prune(struct store *store, const char *host, unsigned max_unused, uint64_t fence_seconds, uint64_t wait_seconds, struct error *err);
+bool world_can_prune(void);
 int world_check(struct store *store, struct check_report *ret, struct error *err);
 
 /* Opens, checks with all data, and compares every expected snapshot. -1: with what is wrong. ret may be NULL. */
