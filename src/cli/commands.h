@@ -19,6 +19,7 @@ extern const struct command command_forget;
 extern const struct command command_parity_add;
 extern const struct command command_parity_status;
 extern const struct command command_parity_remove;
+extern const struct command command_repair;
 extern const struct command command_restore;
 extern const struct command command_restore_image;
 extern const struct command command_key_add;

@@ -18,6 +18,7 @@ static const struct command *const commands[] = {
 	&command_parity_add,
 	&command_parity_status,
 	&command_parity_remove,
+	&command_repair,
 	&command_key_add,
 	&command_key_list,
 	&command_key_change,

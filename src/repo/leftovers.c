@@ -33,7 +33,7 @@ static int index_rows(struct repo *r, const struct id *session, struct segment_r
 	return index_add(r->index, &id, segment.data, segment.len, err);
 }
 
-static int adopt_packs(struct repo *r, const struct id *session, const struct marks *marks, uint64_t *ret_packs, struct error *err)
+int leftovers_index(struct repo *r, const struct id *session, const struct marks *marks, uint64_t *ret_packs, struct error *err)
 {
 	CLEAN(segment_rows_done) struct segment_rows rows = SEGMENT_ROWS_INIT;
 	CLEAN_BUF struct buf packs = BUF_INIT, known = BUF_INIT;
@@ -68,7 +68,7 @@ int leftovers_adopt(struct repo *r, const struct id *session, const struct marks
 		return error_add(err, "look for interrupted runs");
 	if (!others.count)
 		return 0;
-	if (adopt_packs(r, session, marks, ret_packs, err) < 0)
+	if (leftovers_index(r, session, marks, ret_packs, err) < 0)
 		return error_add(err, "index what an interrupted run left behind");
 	for (size_t i = 0; i < others.count; i++)
 		if (others.items[i].state == SESSION_GONE) {
