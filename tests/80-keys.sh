@@ -141,6 +141,53 @@ test_recovery_key_typed() {
 	grep -q "Line 3: word 1 ('babab') is mistyped" out
 }
 
+# After a change of the master key an old key with its old object opens what was there, and not what came after.
+test_rotate() {
+	stored_by_file
+	needs 'key rotate'
+	twofold backup tree
+	cp -r "$TWOFOLD_REPOSITORY" before
+	cp "$TWOFOLD_PASSWORD_FILE" stolen
+	seq 1000 >tree/y
+	expect 0 twofold key add --new-key-file "$PWD/new.key"
+	# A key whose secret is not there stops it, and nothing has changed.
+	ls "$TWOFOLD_REPOSITORY/keys" >keys
+	expect 1 twofold key rotate
+	grep -q 'can be kept only with its password' err
+	ls "$TWOFOLD_REPOSITORY/keys" | cmp - keys
+	expect 1 twofold key rotate --also sheet-that-is-not-there
+	expect 0 twofold key rotate --also new.key
+	expect 0 twofold backup tree
+	grep -q ' 1 new' out
+	expect 0 twofold check --read-data
+	expect 0 twofold snapshots --password-file new.key
+	mkdir back
+	expect 0 twofold restore latest --password-file new.key --target back
+	cmp tree/y "back$PWD/tree/y"
+	# The thief: the old key object over the repository of today.
+	cp -r "$TWOFOLD_REPOSITORY" theft
+	rm theft/keys/*
+	cp before/keys/* theft/keys/
+	expect 3 twofold snapshots --repo theft --no-cache --password-file stolen
+	grep -q 'master key 2' err
+	expect 1 twofold cat --repo theft --no-cache --password-file stolen "latest:$PWD/tree/y"
+	# Once more, and only one key stays; then both opened by what is written down of the format.
+	expect 0 twofold key rotate --revoke
+	grep -q 'took away' out
+	expect 1 twofold snapshots --password-file new.key
+	echo z >tree/z
+	expect 0 twofold backup tree
+	expect 0 twofold check --read-data
+	if python3 -c 'import ctypes; ctypes.CDLL("libsodium.so.23")'; then
+		export PYTHONDONTWRITEBYTECODE=1
+		python3 "$folder/second-reader/second_reader.py" "$TWOFOLD_REPOSITORY" "key:$TWOFOLD_PASSWORD_FILE" check
+		python3 "$folder/second-reader/second_reader.py" "$TWOFOLD_REPOSITORY" "key:$TWOFOLD_PASSWORD_FILE" cat latest "$PWD/tree/z" | cmp - tree/z
+	fi
+	# Interrupted between the new keys and the old ones' end: both lie there, the new one counts.
+	cp before/keys/* "$TWOFOLD_REPOSITORY/keys/"
+	expect 0 twofold cat "latest:$PWD/tree/z"
+}
+
 # What a new password costs: about half a second to a second of processor time, never less than 3 passes over 128 MiB; where memory is short that is said.
 test_cost_of_a_password() {
 	stored

@@ -40,14 +40,14 @@ struct warner cli_warner(struct cli *cli)
 	return (struct warner){ warn_through_cli, cli };
 }
 
-static struct repo_secret secret_of(const struct secret *s)
+struct repo_secret cli_secret(const struct secret *s)
 {
 	return (struct repo_secret){ .how = s->kind == SECRET_PASSWORD ? SEAL_WRAP_PASSPHRASE : SEAL_WRAP_KEYFILE, .data = s->data, .len = s->len };
 }
 
 int cli_new_secret(struct cli *cli, const struct secret *s, struct repo_secret *ret, struct error *err)
 {
-	struct repo_secret proof = secret_of(s);
+	struct repo_secret proof = cli_secret(s);
 	if (s->kind == SECRET_PASSWORD && seal_argon_measure(&proof.cost, err) < 0)
 		return error_add(err, "make a key");
 	if (proof.cost.below)
@@ -96,17 +96,20 @@ int cli_make_repo(struct cli *cli, const char *operand, unsigned parity, struct 
 #define TRIES 3
 
 /* A password that was typed wrong is asked for again. */
-static int unlock(struct cli *cli, const struct location *location, const char *cache, struct repo **ret, struct error *err)
+static int unlock(struct cli *cli, const struct location *location, const char *cache, struct repo **ret, struct secret *ret_secret, struct error *err)
 {
 	CLEAN_SECRET struct secret secret = { 0 };
 	if (secret_for_opening(&secret, cli, location, err) < 0)
 		return -1;
 	for (int attempt = 1;; attempt++) {
-		struct repo_secret proof = secret_of(&secret);
+		struct repo_secret proof = cli_secret(&secret);
 		struct error why = { 0 };
 		bool asked = false;
-		if (repo_open(ret, location->text, &proof, cache, &why) == 0)
+		if (repo_open(ret, location->text, &proof, cache, &why) == 0) {
+			*ret_secret = secret;
+			secret = (struct secret){ 0 };
 			return 0;
+		}
 		if (why.kind != ERR_AUTH || secret.source != SECRET_FROM_PROMPT || attempt == TRIES) {
 			*err = why;
 			return -1;
@@ -137,6 +140,13 @@ static int check_location(struct cli *cli, const struct location *location, unsi
 
 int cli_open_repo(struct cli *cli, unsigned flags, struct repo **ret, struct error *err)
 {
+	CLEAN_SECRET struct secret secret = { 0 };
+	return cli_open_repo_with(cli, flags, ret, &secret, err);
+}
+
+int cli_open_repo_with(struct cli *cli, unsigned flags, struct repo **ret, struct secret *ret_secret, struct error *err)
+{
+	CLEAN_SECRET struct secret secret = { 0 };
 	CLEAN_LOCATION struct location location = { 0 };
 	CLEAN_FREE char *cache = NULL;
 	CLEAN_REPO struct repo *repo = NULL;
@@ -144,10 +154,12 @@ int cli_open_repo(struct cli *cli, unsigned flags, struct repo **ret, struct err
 		return -1;
 	if (!cli->common.no_cache && location_cache(&cache, "", NULL) < 0)
 		cache = NULL; /* no home folder: works without */
-	if (unlock(cli, &location, cache, &repo, err) < 0)
+	if (unlock(cli, &location, cache, &repo, &secret, err) < 0)
 		return -1;
 	if ((flags & SESSION_INDEX) && repo_load_index(repo, err) < 0)
 		return -1;
 	*ret = TAKE(repo);
+	*ret_secret = secret;
+	secret = (struct secret){ 0 };
 	return 0;
 }

@@ -15,11 +15,15 @@ enum {
 /* Resolves location and secret, opens. Where the secret came from a prompt and was wrong, asks again, twice. */
 int cli_open_repo(struct cli *cli, unsigned flags, struct repo **ret, struct error *err);
 
+/* The same, and gives the secret that opened it (free it with secret_done). */
+struct secret;
+int cli_open_repo_with(struct cli *cli, unsigned flags, struct repo **ret, struct secret *ret_secret, struct error *err);
+
 /* Makes a repository at location (NULL: --repo and so on) and says so. parity: percent, or 0 for none. */
 int cli_make_repo(struct cli *cli, const char *location, unsigned parity, struct error *err);
 
-/* The secret as one to make a key with; for a password it is measured here what it may cost (seal_argon_measure), and a weaker one than usual is warned of. Borrows s. */
-struct secret;
+/* The secret as repo.h takes it: to open with; or to make a key with: for a password it is measured here what it may cost (seal_argon_measure), and a weaker one than usual is warned of. Borrows s. */
+struct repo_secret cli_secret(const struct secret *s);
 int cli_new_secret(struct cli *cli, const struct secret *s, struct repo_secret *ret, struct error *err);
 
 /* "user@host", a key's label. */

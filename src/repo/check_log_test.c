@@ -20,7 +20,7 @@ static int setup(void **state)
 	(void)state;
 	static const uint8_t master[SEAL_KEY_SIZE] = { 1 };
 	const struct id id = { { 2 } };
-	if (!mkdtemp(folder) || seal_init(NULL) < 0 || seal_keys_open(&repo.keys, master, &id, NULL) < 0)
+	if (!mkdtemp(folder) || seal_init(NULL) < 0 || seal_keys_open(&repo.keys, master, 1, &id, NULL) < 0)
 		return -1;
 	repo.cache = folder;
 	snprintf(path, sizeof path, "%s/check-log", folder);

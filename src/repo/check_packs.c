@@ -130,7 +130,7 @@ static int read_pieces(const struct pack_task *t, const struct segment_pack *pac
 	struct error why = { 0 };
 	if (segment_block_at(t->segment, pieces[0].block, &block, err) < 0)
 		return -1;
-	struct place place = { .pack = pack->id, .kind = pack->kind, .pack_row = t->global_row, .pack_size = pack->size, .block = block.number,
+	struct place place = { .pack = pack->id, .kind = pack->kind, .how = pack->how, .epoch = pack->epoch, .pack_row = t->global_row, .pack_size = pack->size, .block = block.number,
 		               .block_offset = block.offset, .sealed_length = block.sealed_length, .raw_length = block.raw_length };
 	enum chunk_class class = pack->kind == SEAL_PACK_META ? CHUNK_META : CHUNK_DATA;
 	bool whole = repo_read_block_ahead(c->repo, &place, pack->size, ahead, raw, &why) == 0;

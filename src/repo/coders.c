@@ -102,12 +102,15 @@ void coder_give(struct coder_pool *p, struct block_reader *r)
 	pthread_mutex_unlock(&p->lock);
 }
 
-int coder_for_pack(struct block_reader *r, const struct seal_keys *keys, const struct id *pack, enum seal_kind kind, struct error *err)
+bool coder_is_for(const struct block_reader *r, const struct id *pack, enum seal_kind kind)
 {
-	if (r->cipher && r->kind == kind && id_equal(&r->pack, pack))
-		return 0;
+	return r->cipher && r->kind == kind && id_equal(&r->pack, pack);
+}
+
+int coder_for_pack(struct block_reader *r, const struct seal_keys *keys, const struct seal_by *by, const struct id *pack, enum seal_kind kind, struct error *err)
+{
 	struct seal_cipher *cipher = NULL;
-	if (seal_cipher_new(&cipher, keys, kind, pack, err) < 0)
+	if (seal_cipher_new(&cipher, keys, by, kind, pack, err) < 0)
 		return -1;
 	seal_cipher_free(r->cipher);
 	r->cipher = cipher;

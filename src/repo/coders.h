@@ -36,7 +36,9 @@ void coder_pool_free(struct coder_pool *p);
 struct block_reader *coder_take(struct coder_pool *p, struct error *err);
 void coder_give(struct coder_pool *p, struct block_reader *r);
 /* Makes r's cipher that of the pack. */
-int coder_for_pack(struct block_reader *r, const struct seal_keys *keys, const struct id *pack, enum seal_kind kind, struct error *err);
+int coder_for_pack(struct block_reader *r, const struct seal_keys *keys, const struct seal_by *by, const struct id *pack, enum seal_kind kind, struct error *err);
+/* Whether it is that already. */
+bool coder_is_for(const struct block_reader *r, const struct id *pack, enum seal_kind kind);
 
 /* NULL when it is not there. Every non-NULL is given back with cache_release. */
 struct cached_block *cache_hold(struct coder_pool *p, uint32_t pack_row, uint32_t block);

@@ -564,6 +564,8 @@ int index_find(struct index *x, const struct id *id, bool *ret_found, struct pla
 		return error_set(err, ERR_CORRUPT, "look up a chunk in the index: its place makes no sense; run twofold check");
 	*ret = (struct place){ .pack = pack.id,
 		               .kind = pack.kind,
+		               .how = pack.how,
+		               .epoch = pack.epoch,
 		               .pack_row = segment.first_row + block.pack,
 		               .pack_size = pack.size,
 		               .block = block.number,

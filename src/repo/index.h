@@ -26,6 +26,8 @@
 struct place {
 	struct id pack;
 	enum seal_kind kind;
+	enum seal_how how; /* which key sealed the pack, as in struct segment_pack */
+	uint16_t epoch;
 	uint32_t pack_row, pack_size;
 	uint32_t block, block_offset, sealed_length, raw_length;
 	uint32_t offset, length; /* in the raw block */

@@ -66,13 +66,15 @@ int object_write(struct store *store, const struct seal_keys *keys, enum seal_ki
 		return error_set(err, ERR_NOMEM, "write %s: out of memory", key);
 	memset(pad, 0, whole - plain.len);
 	plain.len = whole;
-	if (seal_cipher_new(&cipher, keys, kind, id, err) < 0)
+	struct seal_by by = seal_current(keys);
+	if (seal_cipher_new(&cipher, keys, &by, kind, id, err) < 0)
 		return -1;
 
 	uint8_t head[OBJECT_HEADER_SIZE] = { 0 };
 	memcpy(head, magic, 8);
-	put_le16(head + 8, FORMAT_VERSION);
+	put_le16(head + 8, head_by_version(&by));
 	head[10] = (uint8_t)kind;
+	head_by_encode(head + 11, &by);
 	memcpy(head + 16, id->b, ID_SIZE);
 	memcpy(head + 48, session->b, ID_SIZE);
 	struct store_put *put = NULL;
@@ -92,16 +94,16 @@ int object_write(struct store *store, const struct seal_keys *keys, enum seal_ki
 	return store->ops->put_commit(put, err);
 }
 
-static int check_head(const uint8_t *head, enum seal_kind kind, const struct id *id, const char *key, struct error *err)
+static int check_head(const uint8_t *head, enum seal_kind kind, const struct id *id, const char *key, struct seal_by *ret, struct error *err)
 {
+	struct id session;
 	if (memcmp(head, magic, 8) != 0)
 		return error_set(err, ERR_CORRUPT, "%s is damaged: it does not begin as an object of a repository does", key);
-	if (get_le16(head + 8) > FORMAT_VERSION)
+	if (get_le16(head + 8) > OBJECT_VERSION)
 		return error_set(err, ERR_UNSUPPORTED, "%s has format version %u, this program knows up to %u: use a newer twofold", key, get_le16(head + 8),
-		                 FORMAT_VERSION);
-	static const uint8_t zero[5];
-	if (get_le16(head + 8) == 0 || head[10] != kind || memcmp(head + 11, zero, sizeof zero) != 0 ||
-	    memcmp(head + 16, id->b, ID_SIZE) != 0)
+		                 OBJECT_VERSION);
+	memcpy(session.b, head + 48, ID_SIZE);
+	if (get_le16(head + 8) == 0 || head[10] != kind || !head_by_decode(ret, get_le16(head + 8), head + 11, &session) || memcmp(head + 16, id->b, ID_SIZE) != 0)
 		return error_set(err, ERR_CORRUPT, "%s is damaged or was put in another object's place", key);
 	return 0;
 }
@@ -117,8 +119,11 @@ int object_read(struct store *store, const struct seal_keys *keys, enum seal_kin
 		return -1;
 	if (object.len < OBJECT_HEADER_SIZE + SEAL_TAG_SIZE + INNER_HEAD)
 		return error_set(err, ERR_CORRUPT, "%s is cut short (%zu bytes)", key, object.len);
-	if (check_head(object.data, kind, id, key, err) < 0 || seal_cipher_new(&cipher, keys, kind, id, err) < 0)
+	struct seal_by by;
+	if (check_head(object.data, kind, id, key, &by, err) < 0)
 		return -1;
+	if (seal_cipher_new(&cipher, keys, &by, kind, id, err) < 0)
+		return error_add(err, "open %s", key);
 	if (!buf_reserve(&plain, object.len))
 		return error_set(err, ERR_NOMEM, "read %s: out of memory", key);
 	uint64_t counter = 0;

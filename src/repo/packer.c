@@ -65,9 +65,10 @@ static int open_pack_new(struct packer *p, enum seal_kind kind, struct open_pack
 	seal_random(k->id.b, ID_SIZE);
 	k->table.session = p->session;
 	object_key(kind, &k->id, key);
-	struct pack_header header = { .kind = kind, .pack = k->id, .session = p->session };
+	struct pack_header header = { .kind = kind, .pack = k->id, .session = p->session, .by = seal_current(p->repo->keys) };
+	k->table.by = header.by;
 	pack_header_encode(head, &header);
-	if (seal_cipher_new(&k->cipher, p->repo->keys, kind, &k->id, err) < 0 ||
+	if (seal_cipher_new(&k->cipher, p->repo->keys, &header.by, kind, &k->id, err) < 0 ||
 	    p->repo->store->ops->put_begin(p->repo->store, key, WRITER_PACK, &k->put, err) < 0 ||
 	    p->repo->store->ops->put_append(k->put, head, sizeof head, err) < 0) {
 		open_pack_free(p, k);

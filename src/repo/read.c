@@ -10,12 +10,28 @@
 /* What is fetched at once for who reads on. */
 #define AHEAD (4u << 20)
 
+/* The cipher of the pack. Of a session's own key only the pack itself says which session. */
+static int cipher_for(struct repo *r, struct block_reader *reader, const struct place *place, const char *key, struct error *err)
+{
+	struct seal_by by = { .how = place->how, .epoch = place->epoch };
+	if (coder_is_for(reader, &place->pack, place->kind))
+		return 0;
+	if (by.how != SEAL_BY_MASTER) {
+		uint8_t head[PACK_HEADER_SIZE];
+		struct pack_header header;
+		if (r->store->ops->get(r->store, key, 0, head, sizeof head, err) < 0 || pack_header_decode(&header, head, err) < 0)
+			return -1;
+		by = header.by;
+	}
+	return coder_for_pack(reader, r->keys, &by, &place->pack, place->kind, err);
+}
+
 static int open_block(struct repo *r, struct block_reader *reader, const struct place *place, const uint8_t *sealed, struct buf *ret, struct error *err)
 {
 	struct error why = { 0 };
 	char key[OBJECT_KEY_MAX];
 	object_key(place->kind, &place->pack, key);
-	if (coder_for_pack(reader, r->keys, &place->pack, place->kind, err) < 0)
+	if (cipher_for(r, reader, place, key, err) < 0)
 		return -1;
 	if (unseal_block(reader->coder, reader->cipher, place->block, sealed, place->sealed_length, place->raw_length, ret, &why) < 0)
 		return error_set(err, why.kind == ERR_NOMEM ? ERR_NOMEM : ERR_CORRUPT, "block %u of %s is damaged: %s", place->block, key, why.text);
@@ -216,7 +232,7 @@ int repo_read_pack_table(struct repo *r, const struct id *pack, uint64_t size, e
 		return error_set(err, ERR_CORRUPT, "%s is another pack under this name", key);
 	if (length > PACK_TABLE_MAX || length < SEAL_TAG_SIZE || !buf_reserve(&sealed, length) || !buf_reserve(&plain, length))
 		return error_set(err, ERR_CORRUPT, "%s: its table of %u bytes cannot be read", key, length);
-	if (ops->get(r->store, key, offset, sealed.data, length, err) < 0 || seal_cipher_new(&cipher, r->keys, header.kind, pack, err) < 0)
+	if (ops->get(r->store, key, offset, sealed.data, length, err) < 0 || seal_cipher_new(&cipher, r->keys, &header.by, header.kind, pack, err) < 0)
 		return -1;
 	struct pack_table table = { 0 };
 	if (seal_decrypt(cipher, PACK_TABLE_COUNTER, sealed.data, length, plain.data, err) < 0 ||
@@ -226,6 +242,7 @@ int repo_read_pack_table(struct repo *r, const struct id *pack, uint64_t size, e
 		pack_table_done(&table);
 		return error_set(err, ERR_CORRUPT, "%s: header and table disagree", key);
 	}
+	table.by = header.by;
 	*ret = table;
 	*ret_kind = header.kind;
 	return 0;

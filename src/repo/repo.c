@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "repo/coders.h"
+#include "repo/keys.h"
 #include "repo/marks.h"
 #include "repo/object.h"
 #include "repo/parity.h"
@@ -43,63 +44,6 @@ int repo_exists(const char *location, bool *ret_found, struct error *err)
 	return store->ops->stat(store, HEADER_KEY, ret_found, &size, err);
 }
 
-/* --- keys ------------------------------------------------------------------------ */
-
-static void key_path(const struct id *id, char ret[OBJECT_KEY_MAX])
-{
-	char hex[ID_HEX_SIZE];
-	id_to_hex(id, hex);
-	snprintf(ret, OBJECT_KEY_MAX, "keys/%s", hex);
-}
-
-static struct time_ns now(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (struct time_ns){ ts.tv_sec, (uint32_t)ts.tv_nsec };
-}
-
-static int write_key(struct store *store, const uint8_t master[SEAL_KEY_SIZE], const struct repo_secret *secret, const char *label, struct id *ret,
-                     struct error *err)
-{
-	struct key_object key = { .created = now(), .wrapped = { .how = secret->how } };
-	CLEAN_BUF struct buf bytes = BUF_INIT;
-	char path[OBJECT_KEY_MAX];
-	size_t aad;
-	struct id id;
-	snprintf(key.label, sizeof key.label, "%s", label);
-	if (secret->how == SEAL_WRAP_PASSPHRASE) {
-		key.wrapped.argon_passes = secret->cost.passes ? secret->cost.passes : SEAL_ARGON_PASSES;
-		key.wrapped.argon_memory_kib = secret->cost.memory_kib ? secret->cost.memory_kib : SEAL_ARGON_MEMORY_KIB;
-	}
-	/* The associated data holds the salt, so it must be known before the wrapping: seal_wrap_key keeps what stands there. */
-	seal_random(key.wrapped.salt, sizeof key.wrapped.salt);
-	key_object_encode(&bytes, &key, &aad);
-	if (!buf_ok(&bytes))
-		return error_set(err, ERR_NOMEM, "write key: out of memory");
-	if (seal_wrap_key(&key.wrapped, master, secret->data, secret->len, bytes.data, aad, err) < 0)
-		return -1;
-	buf_clear(&bytes);
-	key_object_encode(&bytes, &key, &aad);
-	seal_random(id.b, sizeof id.b);
-	key_path(&id, path);
-	if (store_write(store, path, bytes.data, bytes.len, err) < 0)
-		return error_add(err, "write key");
-	*ret = id;
-	return 0;
-}
-
-static int read_key(struct store *store, const struct id *id, struct key_object *ret, struct buf *bytes, size_t *ret_aad, struct error *err)
-{
-	char path[OBJECT_KEY_MAX];
-	key_path(id, path);
-	if (store_read(store, path, 64u << 10, bytes, err) < 0)
-		return -1;
-	if (key_object_decode(ret, bytes->data, bytes->len, ret_aad, err) < 0)
-		return error_add(err, "%s", path);
-	return 0;
-}
-
 static int collect_id(void *cookie, const char *key, uint64_t size)
 {
 	(void)size;
@@ -121,41 +65,6 @@ static struct id id_at(const struct buf *ids, size_t i)
 	struct id id;
 	memcpy(id.b, ids->data + i * ID_SIZE, ID_SIZE);
 	return id;
-}
-
-/* Tries the secret on every key object of its kind. */
-static int unlock(struct store *store, const struct repo_secret *secret, struct id *ret_key, uint8_t ret_master[SEAL_KEY_SIZE], struct error *err)
-{
-	CLEAN_BUF struct buf ids = BUF_INIT, bytes = BUF_INIT;
-	struct error damaged = { 0 };
-	if (list_ids(store, "keys/", &ids, err) < 0)
-		return -1;
-	if (ids.len == 0)
-		return error_set(err, ERR_CORRUPT, "open repository %s: it has no keys; restore its folder keys/ from a copy", store->location);
-	for (size_t i = 0; i < ids.len / ID_SIZE; i++) {
-		struct id id = id_at(&ids, i);
-		struct key_object key = { 0 };
-		struct error why = { 0 };
-		size_t aad;
-		bool ok = false;
-		if (read_key(store, &id, &key, &bytes, &aad, &why) < 0) {
-			error_keep_first(&damaged, &why);
-			continue;
-		}
-		if (key.wrapped.how != secret->how)
-			continue;
-		if (seal_unwrap_key(&key.wrapped, secret->data, secret->len, bytes.data, aad, ret_master, &ok, err) < 0)
-			return -1;
-		if (ok) {
-			*ret_key = id;
-			return 0;
-		}
-	}
-	if (damaged.kind != ERR_NONE)
-		return error_set(err, ERR_AUTH, "open repository %s: no key fits, and one is damaged: %.300s", store->location, damaged.text);
-	return error_set(err, ERR_AUTH, "open repository %s: wrong %s; check %s and try again", store->location,
-	                 secret->how == SEAL_WRAP_PASSPHRASE ? "password" : "key file",
-	                 secret->how == SEAL_WRAP_PASSPHRASE ? "TWOFOLD_PASSWORD or --password-file" : "that it belongs to this repository");
 }
 
 /* --- making and opening -------------------------------------------------------------- */
@@ -189,7 +98,7 @@ int repo_init_store(struct store *store, const struct repo_secret *secret, const
 	seal_random(master, sizeof master);
 	repo_header_encode(bytes, &header);
 	/* The header comes last: what is interrupted before it is no repository. */
-	int done = write_key(store, master, secret, label, &key, err);
+	int done = keys_write(store, master, 1, secret, label, &key, err);
 	if (done == 0)
 		done = store_write(store, HEADER_KEY, bytes, sizeof bytes, err);
 	explicit_bzero(master, sizeof master);
@@ -245,16 +154,17 @@ int repo_open(struct repo **ret, const char *location, const struct repo_secret 
 int repo_open_store(struct repo **ret, struct store *store, const struct repo_secret *secret, const char *cache_root, struct error *err)
 {
 	CLEAN_REPO struct repo *r = calloc(1, sizeof *r);
-	uint8_t master[SEAL_KEY_SIZE], cut_key[32];
+	uint8_t masters[SEAL_EPOCHS_MAX * SEAL_KEY_SIZE], cut_key[32];
+	unsigned count;
 	if (!r) {
 		store_close(store);
 		return error_set(err, ERR_NOMEM, "open repository: out of memory");
 	}
 	r->store = store;
-	if (read_header(r, store->location, err) < 0 || unlock(r->store, secret, &r->key, master, err) < 0)
+	if (read_header(r, store->location, err) < 0 || keys_unlock(r->store, secret, &r->key, masters, &count, err) < 0)
 		return -1;
-	int opened = seal_keys_open(&r->keys, master, &r->header.repository, err);
-	explicit_bzero(master, sizeof master);
+	int opened = seal_keys_open(&r->keys, masters, count, &r->header.repository, err);
+	explicit_bzero(masters, sizeof masters);
 	if (opened < 0)
 		return -1;
 	seal_cut_key(r->keys, cut_key);
@@ -288,63 +198,6 @@ int repo_load_index(struct repo *r, struct error *err)
 	int done = index_open(&r->index, r->store, r->keys, folder, err);
 	free(folder);
 	return done;
-}
-
-int repo_keys(struct repo *r, repo_key_fn fn, void *cookie, struct error *err)
-{
-	CLEAN_BUF struct buf ids = BUF_INIT, bytes = BUF_INIT;
-	if (list_ids(r->store, "keys/", &ids, err) < 0)
-		return error_add(err, "list keys");
-	for (size_t i = 0; i < ids.len / ID_SIZE; i++) {
-		struct id id = id_at(&ids, i);
-		struct key_object key = { 0 };
-		size_t aad;
-		if (read_key(r->store, &id, &key, &bytes, &aad, err) < 0)
-			return error_add(err, "list keys");
-		int stop = fn(cookie, &id, &key, id_equal(&id, &r->key));
-		if (stop)
-			return stop;
-	}
-	return 0;
-}
-
-int repo_key_add(struct repo *r, const struct repo_secret *secret, const char *label, struct id *ret, struct error *err)
-{
-	return write_key(r->store, seal_master(r->keys), secret, label, ret, err);
-}
-
-/* Key objects that can be read, without the one of this id. */
-static size_t count_other_keys(struct repo *r, const struct buf *ids, const struct id *without)
-{
-	CLEAN_BUF struct buf bytes = BUF_INIT;
-	size_t count = 0;
-	for (size_t i = 0; i < ids->len / ID_SIZE; i++) {
-		struct id id = id_at(ids, i);
-		struct key_object key;
-		size_t aad;
-		if (!id_equal(&id, without) && read_key(r->store, &id, &key, &bytes, &aad, NULL) == 0)
-			count++;
-	}
-	return count;
-}
-
-int repo_key_remove(struct repo *r, const struct id *id, struct error *err)
-{
-	CLEAN_BUF struct buf ids = BUF_INIT;
-	char path[OBJECT_KEY_MAX];
-	bool found;
-	uint64_t size;
-	key_path(id, path);
-	if (list_ids(r->store, "keys/", &ids, err) < 0 || r->store->ops->stat(r->store, path, &found, &size, err) < 0)
-		return error_add(err, "remove key");
-	if (!found)
-		return error_set(err, ERR_NOT_FOUND, "remove key: no such key; see: twofold key list");
-	if (count_other_keys(r, &ids, id) == 0)
-		return error_set(err, ERR_INVALID, "remove key: it is the last one that works, nothing could open the repository any more; add another first");
-	uint64_t copies;
-	if (r->store->ops->remove(r->store, path, err) < 0)
-		return -1;
-	return parity_forget(r->store, path, &copies, err) < 0 ? error_add(err, "the key is removed, but parity may still have a copy of it") : 0;
 }
 
 /* --- snapshots ------------------------------------------------------------------------- */

@@ -58,6 +58,11 @@ int repo_keys(struct repo *r, repo_key_fn fn, void *cookie, struct error *err);
 int repo_key_add(struct repo *r, const struct repo_secret *secret, const char *label, struct id *ret, struct error *err);
 /* The last key is refused (ERR_INVALID): nothing could open the repository any more. */
 int repo_key_remove(struct repo *r, const struct id *id, struct error *err);
+/* A new master key for what is written from now on; what is there stays readable. Every key object is made anew, which needs its secret: secrets are all that are at hand, that by which r was
+ * opened among them. A key whose secret is not there is refused (ERR_INVALID, nothing was changed), or taken away with revoke. fn is told of each key: its old id, and its new one, or NULL where
+ * it was taken away. r itself goes on with the old master key: close it. Costs an Argon2id for each password's key and each passphrase. */
+typedef void (*repo_rotate_fn)(void *cookie, const struct id *before, const struct id *after, const struct key_object *key);
+int repo_key_rotate(struct repo *r, const struct repo_secret *secrets, size_t count, bool revoke, repo_rotate_fn fn, void *cookie, struct error *err);
 
 /* --- snapshots ------------------------------------------------------------------ */
 struct snapshot_entry {

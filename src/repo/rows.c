@@ -10,7 +10,7 @@ void segment_rows_done(struct segment_rows *r)
 
 void segment_rows_add(struct segment_rows *r, const struct id *pack, enum seal_kind kind, uint64_t size, const struct pack_table *table)
 {
-	struct segment_pack row = { *pack, kind, (uint32_t)size };
+	struct segment_pack row = { *pack, kind, (uint32_t)size, table->by.how, table->by.epoch };
 	uint32_t pack_row = (uint32_t)(r->packs.len / sizeof row), offset = PACK_HEADER_SIZE;
 	buf_add(&r->packs, &row, sizeof row);
 	for (size_t i = 0; i < table->block_count; i++) {

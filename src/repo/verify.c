@@ -29,7 +29,7 @@ static int verify_blocks(struct store *store, struct seal_keys *keys, const char
 {
 	CLEAN(seal_cipher_cleanup) struct seal_cipher *cipher = NULL;
 	CLEAN_BUF struct buf sealed = BUF_INIT, plain = BUF_INIT;
-	if (seal_cipher_new(&cipher, keys, kind, id, err) < 0)
+	if (seal_cipher_new(&cipher, keys, &table->by, kind, id, err) < 0)
 		return -1;
 	for (size_t i = 0; i < table->block_count; i++) {
 		const struct pack_block *b = &table->blocks[i];

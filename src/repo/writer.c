@@ -167,7 +167,8 @@ static bool reads_back(struct writer *w, struct lane_slot *s, const struct packe
 	if (!s->check_cipher || !id_equal(&s->check_pack, &where->id)) {
 		seal_cipher_free(s->check_cipher);
 		s->check_cipher = NULL;
-		if (seal_cipher_new(&s->check_cipher, w->repo->keys, where->kind, &where->id, NULL) < 0)
+		struct seal_by by = seal_current(w->repo->keys);
+		if (seal_cipher_new(&s->check_cipher, w->repo->keys, &by, where->kind, &where->id, NULL) < 0)
 			return false;
 		s->check_pack = where->id;
 	}

@@ -85,24 +85,27 @@ int aead_end_decrypt(EVP_CIPHER_CTX *ctx, const uint8_t tag[SEAL_TAG_SIZE], bool
 }
 
 /* HKDF(objects key, salt = object id, info = "twofold object" and le32 kind). */
-static int object_key(const struct seal_keys *k, enum seal_kind kind, const struct id *object, uint8_t ret[SEAL_KEY_SIZE],
+static int object_key(const struct seal_keys *k, const uint8_t *objects, enum seal_kind kind, const struct id *object, uint8_t ret[SEAL_KEY_SIZE],
                       struct error *err)
 {
 	static const char label[14] = "twofold object";
 	uint8_t info[sizeof label + 4];
 	memcpy(info, label, sizeof label);
 	put_le32(info + sizeof label, (uint32_t)kind);
-	return hkdf_sha256(k->hkdf, k->objects, SEAL_KEY_SIZE, object->b, ID_SIZE, info, sizeof info, ret, SEAL_KEY_SIZE, err);
+	return hkdf_sha256(k->hkdf, objects, SEAL_KEY_SIZE, object->b, ID_SIZE, info, sizeof info, ret, SEAL_KEY_SIZE, err);
 }
 
-int seal_cipher_new(struct seal_cipher **ret, const struct seal_keys *k, enum seal_kind kind, const struct id *object,
+int seal_cipher_new(struct seal_cipher **ret, const struct seal_keys *k, const struct seal_by *by, enum seal_kind kind, const struct id *object,
                     struct error *err)
 {
+	if (by->how != SEAL_BY_MASTER || by->epoch >= k->epochs)
+		return error_set(err, ERR_AUTH, "sealed by master key %u; the key that opened the repository knows only %u: the master key was changed since, use a key that was kept or added then",
+		                 by->epoch + 1u, k->epochs);
 	CLEAN(seal_cipher_cleanup) struct seal_cipher *c = calloc(1, sizeof *c);
 	if (!c)
 		return error_set(err, ERR_NOMEM, "out of memory");
 	uint8_t key[SEAL_KEY_SIZE];
-	int bad = object_key(k, kind, object, key, err) || aead_new(&c->ctx, k->aead, key, err);
+	int bad = object_key(k, k->objects[by->epoch], kind, object, key, err) || aead_new(&c->ctx, k->aead, key, err);
 	sodium_memzero(key, sizeof key);
 	if (bad)
 		return -1;

@@ -10,10 +10,11 @@
 
 /* In locked memory, read-only once it is filled. */
 struct seal_keys {
-	uint8_t master[SEAL_KEY_SIZE];
+	uint8_t masters[SEAL_EPOCHS_MAX][SEAL_KEY_SIZE]; /* by epoch */
 	uint8_t chunk_ids[2][SEAL_KEY_SIZE]; /* by enum chunk_class */
 	uint8_t cut[SEAL_KEY_SIZE];
-	uint8_t objects[SEAL_KEY_SIZE];
+	uint8_t objects[SEAL_EPOCHS_MAX][SEAL_KEY_SIZE]; /* by epoch */
+	unsigned epochs;
 	struct id repository;
 	/* Fetched once: a fetch by name costs more than a small message. */
 	EVP_CIPHER *aead;

@@ -58,25 +58,30 @@ int hkdf_sha256(EVP_KDF *kdf, const void *secret, size_t secret_len, const void 
 	return 0;
 }
 
-static int derive(struct seal_keys *k, const char *info, uint8_t ret[SEAL_KEY_SIZE], struct error *err)
+static int derive(struct seal_keys *k, unsigned epoch, const char *info, uint8_t ret[SEAL_KEY_SIZE], struct error *err)
 {
-	return hkdf_sha256(k->hkdf, k->master, SEAL_KEY_SIZE, k->repository.b, ID_SIZE, info, strlen(info), ret, SEAL_KEY_SIZE, err);
+	return hkdf_sha256(k->hkdf, k->masters[epoch], SEAL_KEY_SIZE, k->repository.b, ID_SIZE, info, strlen(info), ret, SEAL_KEY_SIZE, err);
 }
 
-int seal_keys_open(struct seal_keys **ret, const uint8_t master[SEAL_KEY_SIZE], const struct id *repository, struct error *err)
+int seal_keys_open(struct seal_keys **ret, const uint8_t *masters, unsigned count, const struct id *repository, struct error *err)
 {
+	if (count < 1 || count > SEAL_EPOCHS_MAX)
+		return error_set(err, ERR_INVALID, "a repository has 1 to %u master keys, not %u", SEAL_EPOCHS_MAX, count);
 	/* Where the limit for locked memory is used up this is still wiped and kept out of core files. */
 	CLEAN(seal_keys_cleanup) struct seal_keys *k = sodium_malloc(sizeof *k);
 	if (!k)
 		return error_set(err, ERR_NOMEM, "out of memory for keys");
 	memset(k, 0, sizeof *k);
-	memcpy(k->master, master, SEAL_KEY_SIZE);
+	memcpy(k->masters, masters, (size_t)count * SEAL_KEY_SIZE);
+	k->epochs = count;
 	k->repository = *repository;
 	if (aead_fetch(&k->aead, err) || hkdf_fetch(&k->hkdf, err) ||
-	    derive(k, "twofold chunk id data", k->chunk_ids[CHUNK_DATA], err) ||
-	    derive(k, "twofold chunk id metadata", k->chunk_ids[CHUNK_META], err) ||
-	    derive(k, "twofold cutting", k->cut, err) || derive(k, "twofold objects", k->objects, err))
+	    derive(k, 0, "twofold chunk id data", k->chunk_ids[CHUNK_DATA], err) ||
+	    derive(k, 0, "twofold chunk id metadata", k->chunk_ids[CHUNK_META], err) || derive(k, 0, "twofold cutting", k->cut, err))
 		return -1;
+	for (unsigned e = 0; e < count; e++)
+		if (derive(k, e, "twofold objects", k->objects[e], err))
+			return -1;
 	sodium_mprotect_readonly(k);
 	*ret = TAKE(k);
 	return 0;
@@ -96,9 +101,17 @@ void seal_cut_key(const struct seal_keys *k, uint8_t ret[32])
 	memcpy(ret, k->cut, SEAL_KEY_SIZE);
 }
 
-const uint8_t *seal_master(const struct seal_keys *k)
+const uint8_t *seal_masters(const struct seal_keys *k, unsigned *ret_count)
 {
-	return k->master;
+	*ret_count = k->epochs;
+	return k->masters[0];
+}
+
+/* --- which key ------------------------------------------------------------------ */
+
+struct seal_by seal_current(const struct seal_keys *k)
+{
+	return (struct seal_by){ .how = SEAL_BY_MASTER, .epoch = (uint16_t)(k->epochs - 1) };
 }
 
 const struct id *seal_repository(const struct seal_keys *k)

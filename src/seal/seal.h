@@ -38,6 +38,18 @@ enum seal_kind {
 /* Chunk ids of data and of metadata are hashed under different keys, so equal bytes never make a file's chunk stand for a tree. */
 enum chunk_class { CHUNK_DATA = 0, CHUNK_META = 1 };
 
+/* Which key sealed an object; it stands in the object's clear head. The head is not believed for it: another key than the right one authenticates nothing. */
+enum seal_how {
+	SEAL_BY_MASTER = 0,  /* a master key of the repository, counted by epochs */
+	SEAL_BY_SESSION = 1, /* the key of one session of a machine that may only write */
+};
+struct seal_by {
+	enum seal_how how;
+	uint16_t epoch;    /* by master */
+	struct id session; /* by session: whose; else not looked at */
+};
+#define SEAL_EPOCHS_MAX 64u
+
 struct seal_keys;
 
 /* Fills with random bytes from the system; cannot fail once seal_init was called. */
@@ -45,12 +57,16 @@ void seal_random(void *ret, size_t len);
 /* Once, before anything else, from one thread. */
 int seal_init(struct error *err);
 
-int seal_keys_open(struct seal_keys **ret, const uint8_t master[SEAL_KEY_SIZE], const struct id *repository, struct error *err);
+/* masters: count keys of SEAL_KEY_SIZE bytes, by epoch; chunk ids and cutting come from the first, new objects are sealed by the last. */
+int seal_keys_open(struct seal_keys **ret, const uint8_t *masters, unsigned count, const struct id *repository, struct error *err);
 void seal_keys_free(struct seal_keys *k);
 DEFINE_CLEAN(seal_keys, seal_keys_free)
 /* The 32 bytes that cut_new wants. */
 void seal_cut_key(const struct seal_keys *k, uint8_t ret[32]);
-const uint8_t *seal_master(const struct seal_keys *k);
+/* ret_count keys of SEAL_KEY_SIZE bytes. */
+const uint8_t *seal_masters(const struct seal_keys *k, unsigned *ret_count);
+/* What seals new objects. */
+struct seal_by seal_current(const struct seal_keys *k);
 const struct id *seal_repository(const struct seal_keys *k);
 
 /* Keyed BLAKE3 of the chunk's bytes. */
@@ -62,7 +78,8 @@ void seal_checksum(const void *data, size_t len, uint8_t ret[SEAL_CHECKSUM_SIZE]
 
 /* --- one object's cipher ------------------------------------------------- */
 struct seal_cipher;
-int seal_cipher_new(struct seal_cipher **ret, const struct seal_keys *k, enum seal_kind kind, const struct id *object, struct error *err);
+/* ERR_AUTH: k does not hold that key. */
+int seal_cipher_new(struct seal_cipher **ret, const struct seal_keys *k, const struct seal_by *by, enum seal_kind kind, const struct id *object, struct error *err);
 void seal_cipher_free(struct seal_cipher *c);
 DEFINE_CLEAN(seal_cipher, seal_cipher_free)
 /* One cipher serves both directions. out gets len + SEAL_TAG_SIZE bytes; must not overlap plain. A counter is used once in an object's life: the caller sees to it. */
@@ -108,7 +125,8 @@ struct seal_wrapped {
 	uint32_t argon_passes;       /* passphrase: t; 0 for a key file */
 	uint32_t argon_memory_kib;   /* passphrase: m */
 	uint8_t salt[32];            /* Argon2id takes the first 16 bytes */
-	uint8_t sealed[SEAL_KEY_SIZE + SEAL_TAG_SIZE]; /* ChaCha20-Poly1305, nonce zero (the key is used once), AAD below */
+	uint8_t count;               /* master keys, 1 to SEAL_EPOCHS_MAX */
+	uint8_t sealed[SEAL_EPOCHS_MAX * SEAL_KEY_SIZE + SEAL_TAG_SIZE]; /* of count keys and a tag; ChaCha20-Poly1305, nonce zero (the key is used once), AAD below */
 };
 
 #define SEAL_ARGON_PASSES 3u
@@ -126,12 +144,12 @@ struct seal_argon {
  * Takes one pass, so about 0.1 s. */
 int seal_argon_measure(struct seal_argon *ret, struct error *err);
 
-/* aad/aad_len: bytes bound to the wrapping (the key object's header). secret: the passphrase's bytes, or a key file's 32. Fills .sealed; the caller has set the rest, .salt
+/* aad/aad_len: bytes bound to the wrapping (the key object's header). secret: the passphrase's bytes, or a key file's 32. masters: .count keys. Fills .sealed; the caller has set the rest, .salt
  * (random) too, since the associated data holds them. */
-int seal_wrap_key(struct seal_wrapped *ret, const uint8_t master[SEAL_KEY_SIZE], const void *secret, size_t secret_len, const void *aad,
+int seal_wrap_key(struct seal_wrapped *ret, const uint8_t *masters, const void *secret, size_t secret_len, const void *aad,
                   size_t aad_len, struct error *err);
-/* ret_ok false: another secret (not an error). */
+/* Gives w->count keys. ret_ok false: another secret (not an error). */
 int seal_unwrap_key(const struct seal_wrapped *w, const void *secret, size_t secret_len, const void *aad, size_t aad_len,
-                    uint8_t ret_master[SEAL_KEY_SIZE], bool *ret_ok, struct error *err);
+                    uint8_t *ret_masters, bool *ret_ok, struct error *err);
 
 #endif

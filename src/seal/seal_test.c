@@ -27,6 +27,8 @@ static size_t unhex(const char *hex, uint8_t *ret)
 		assert_memory_equal(data, expected_, len_);                                                            \
 	} while (0)
 
+static const struct seal_by first_master = { .how = SEAL_BY_MASTER };
+
 static struct seal_keys *keys_of(uint8_t master_byte, uint8_t repository_byte)
 {
 	uint8_t master[SEAL_KEY_SIZE];
@@ -34,7 +36,7 @@ static struct seal_keys *keys_of(uint8_t master_byte, uint8_t repository_byte)
 	memset(master, master_byte, sizeof master);
 	memset(repository.b, repository_byte, sizeof repository.b);
 	struct seal_keys *k = NULL;
-	assert_int_equal(seal_keys_open(&k, master, &repository, NULL), 0);
+	assert_int_equal(seal_keys_open(&k, master, 1, &repository, NULL), 0);
 	return k;
 }
 
@@ -43,7 +45,7 @@ static struct seal_cipher *cipher_of(const struct seal_keys *k, enum seal_kind k
 	struct id object;
 	memset(object.b, object_byte, sizeof object.b);
 	struct seal_cipher *c = NULL;
-	assert_int_equal(seal_cipher_new(&c, k, kind, &object, NULL), 0);
+	assert_int_equal(seal_cipher_new(&c, k, &first_master, kind, &object, NULL), 0);
 	return c;
 }
 
@@ -151,7 +153,9 @@ static void keys_differ_by_purpose_repository_and_master(void **state)
 	seal_cut_key(c, cut[2]);
 	assert_memory_not_equal(cut[0], cut[1], 32);
 	assert_memory_not_equal(cut[0], cut[2], 32);
-	assert_int_equal(seal_master(a)[31], 1);
+	unsigned count;
+	assert_int_equal(seal_masters(a, &count)[31], 1);
+	assert_int_equal(count, 1);
 	assert_int_equal(seal_repository(b)->b[0], 2);
 }
 
@@ -238,7 +242,7 @@ static void *work_with_keys(void *arg)
 		struct id object, id;
 		memset(object.b, i, ID_SIZE);
 		CLEAN(seal_cipher_cleanup) struct seal_cipher *c = NULL;
-		if (seal_cipher_new(&c, k, SEAL_INDEX, &object, NULL) || seal_encrypt(c, i, TEXT, TEXT_LEN, sealed, NULL))
+		if (seal_cipher_new(&c, k, &first_master, SEAL_INDEX, &object, NULL) || seal_encrypt(c, i, TEXT, TEXT_LEN, sealed, NULL))
 			return free(sum), NULL;
 		seal_chunk_id(k, CHUNK_DATA, sealed, sizeof sealed, &id);
 		for (unsigned j = 0; j < ID_SIZE; j++)
@@ -453,7 +457,7 @@ static void check_wrapping(struct seal_wrapped w, const void *secret, size_t len
 	memcpy(wrong, secret, len);
 	wrong[len - 1] ^= 1;
 	assert_false(opens(&w, wrong, len, "head"));
-	for (size_t i = 0; i < sizeof w.sealed; i++) {
+	for (size_t i = 0; i < SEAL_KEY_SIZE + SEAL_TAG_SIZE; i++) {
 		struct seal_wrapped bad = w;
 		bad.sealed[i] ^= 0x10;
 		assert_false(opens(&bad, secret, len, "head"));
@@ -471,8 +475,8 @@ static void check_wrapping(struct seal_wrapped w, const void *secret, size_t len
 static void only_the_secret_unwraps(void **state)
 {
 	(void)state;
-	struct seal_wrapped passphrase = { .how = SEAL_WRAP_PASSPHRASE, .argon_passes = 1, .argon_memory_kib = 64 };
-	struct seal_wrapped keyfile = { .how = SEAL_WRAP_KEYFILE };
+	struct seal_wrapped passphrase = { .how = SEAL_WRAP_PASSPHRASE, .count = 1, .argon_passes = 1, .argon_memory_kib = 64 };
+	struct seal_wrapped keyfile = { .how = SEAL_WRAP_KEYFILE, .count = 1 };
 	check_wrapping(passphrase, "correct horse", 13);
 	check_wrapping(keyfile, "0123456789abcdef0123456789abcdef", 32);
 
@@ -487,7 +491,7 @@ static void only_the_secret_unwraps(void **state)
 static void frozen_keys_unwrap(void **state)
 {
 	(void)state;
-	struct seal_wrapped w = { .how = SEAL_WRAP_KEYFILE };
+	struct seal_wrapped w = { .how = SEAL_WRAP_KEYFILE, .count = 1 };
 	uint8_t secret[32], master[32];
 	for (unsigned i = 0; i < 32; i++) {
 		w.salt[i] = (uint8_t)(0x40 + i);
@@ -520,26 +524,65 @@ static void frozen_message_opens(void **state)
 	}
 	CLEAN(seal_keys_cleanup) struct seal_keys *k = NULL;
 	CLEAN(seal_cipher_cleanup) struct seal_cipher *c = NULL;
-	assert_int_equal(seal_keys_open(&k, master, &repository, NULL), 0);
+	assert_int_equal(seal_keys_open(&k, master, 1, &repository, NULL), 0);
 	assert_hex(k->chunk_ids[CHUNK_DATA], "638bb93c533be8ceeba1f52b6363cb9f9bddf6943b6f1cf76b016183eb90a066");
 	assert_hex(k->chunk_ids[CHUNK_META], "73afadcd742ad52f3b78474baefe76d23a6a8fcaae9f369531077df6a30bfa7a");
 	seal_cut_key(k, cut);
 	assert_hex(cut, "f5090ee71ac415ce85190f97ff6c963f3220f4ad50f2080b7ab7bbad5d9bd692");
-	assert_int_equal(seal_cipher_new(&c, k, SEAL_SNAPSHOT, &object, NULL), 0);
+	assert_int_equal(seal_cipher_new(&c, k, &first_master, SEAL_SNAPSHOT, &object, NULL), 0);
 	assert_int_equal(unhex("2b7f188904e43691f740caa680c3214183031fe9d1", sealed), sizeof sealed);
 	assert_int_equal(seal_decrypt(c, 258, sealed, sizeof sealed, plain, NULL), 0);
 	assert_memory_equal(plain, "hello", 5);
+}
+
+/* Several master keys: chunk ids and cutting of the first, new objects by the last, old ones still open; which key it was stands in the head. */
+static void master_keys_follow_each_other(void **state)
+{
+	(void)state;
+	uint8_t masters[3 * SEAL_KEY_SIZE], sealed[5 + SEAL_TAG_SIZE], plain[5], cut[2][32];
+	struct id repository, object;
+	for (unsigned i = 0; i < sizeof masters; i++)
+		masters[i] = (uint8_t)i;
+	for (unsigned i = 0; i < 32; i++) {
+		repository.b[i] = (uint8_t)(0x20 + i);
+		object.b[i] = (uint8_t)(0x40 + i);
+	}
+	CLEAN(seal_keys_cleanup) struct seal_keys *one = NULL;
+	CLEAN(seal_keys_cleanup) struct seal_keys *three = NULL;
+	assert_int_equal(seal_keys_open(&one, masters, 1, &repository, NULL), 0);
+	assert_int_equal(seal_keys_open(&three, masters, 3, &repository, NULL), 0);
+	assert_memory_equal(one->chunk_ids, three->chunk_ids, sizeof one->chunk_ids);
+	seal_cut_key(one, cut[0]);
+	seal_cut_key(three, cut[1]);
+	assert_memory_equal(cut[0], cut[1], 32);
+	for (uint16_t e = 0; e < 3; e++) {
+		CLEAN(seal_cipher_cleanup) struct seal_cipher *c = NULL;
+		CLEAN(seal_cipher_cleanup) struct seal_cipher *old = NULL;
+		struct seal_by by = { .epoch = e };
+		struct error err = { 0 };
+		assert_int_equal(seal_cipher_new(&c, three, &by, SEAL_SNAPSHOT, &object, NULL), 0);
+		assert_int_equal(seal_encrypt(c, 258, "hello", 5, sealed, NULL), 0);
+		if (e == 2) /* the vector of docs/FORMAT.md */
+			assert_hex(sealed, "a66f4ce00d5f86a18dd9ab1e6dddbd3b5597cbd9a4");
+		assert_int_equal(seal_cipher_new(&old, one, &first_master, SEAL_SNAPSHOT, &object, NULL), 0);
+		assert_int_equal(seal_decrypt(old, 258, sealed, sizeof sealed, plain, NULL), e ? -1 : 0);
+		seal_cipher_free(TAKE(old));
+		assert_int_equal(seal_cipher_new(&old, one, &by, SEAL_SNAPSHOT, &object, &err), e ? -1 : 0);
+		assert_int_equal(err.kind, e ? ERR_AUTH : ERR_NONE);
+	}
+	struct seal_by now = seal_current(three);
+	assert_int_equal(now.epoch, 2);
 }
 
 static void hostile_parameters_are_refused(void **state)
 {
 	(void)state;
 	static const struct seal_wrapped bad[] = {
-		{ .how = SEAL_WRAP_PASSPHRASE, .argon_passes = 0, .argon_memory_kib = 64 },
-		{ .how = SEAL_WRAP_PASSPHRASE, .argon_passes = UINT32_MAX, .argon_memory_kib = 64 },
-		{ .how = SEAL_WRAP_PASSPHRASE, .argon_passes = 1, .argon_memory_kib = 7 },
-		{ .how = SEAL_WRAP_PASSPHRASE, .argon_passes = 1, .argon_memory_kib = SEAL_ARGON_MEMORY_MAX_KIB + 1 },
-		{ .how = (enum seal_wrap)9 },
+		{ .how = SEAL_WRAP_PASSPHRASE, .count = 1, .argon_passes = 0, .argon_memory_kib = 64 },
+		{ .how = SEAL_WRAP_PASSPHRASE, .count = 1, .argon_passes = UINT32_MAX, .argon_memory_kib = 64 },
+		{ .how = SEAL_WRAP_PASSPHRASE, .count = 1, .argon_passes = 1, .argon_memory_kib = 7 },
+		{ .how = SEAL_WRAP_PASSPHRASE, .count = 1, .argon_passes = 1, .argon_memory_kib = SEAL_ARGON_MEMORY_MAX_KIB + 1 },
+		{ .how = (enum seal_wrap)9, .count = 1 },
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		uint8_t master[SEAL_KEY_SIZE];
@@ -579,6 +622,7 @@ int main(void)
 		cmocka_unit_test(only_the_secret_unwraps),
 		cmocka_unit_test(frozen_keys_unwrap),
 		cmocka_unit_test(hostile_parameters_are_refused),
+		cmocka_unit_test(master_keys_follow_each_other),
 	};
 	return cmocka_run_group_tests(tests, start, NULL);
 }

@@ -12,6 +12,15 @@ struct wrap_key {
 	uint8_t b[SEAL_KEY_SIZE];
 };
 
+struct masters {
+	uint8_t b[SEAL_EPOCHS_MAX * SEAL_KEY_SIZE];
+};
+
+static void masters_wipe(struct masters *m)
+{
+	sodium_memzero(m, sizeof *m);
+}
+
 static void wrap_key_wipe(struct wrap_key *k)
 {
 	sodium_memzero(k, sizeof *k);
@@ -54,7 +63,7 @@ static int context_of(const struct seal_wrapped *w, const void *secret, size_t l
 	return aead_new(ret, aead, key.b, err);
 }
 
-int seal_wrap_key(struct seal_wrapped *ret, const uint8_t master[SEAL_KEY_SIZE], const void *secret, size_t secret_len,
+int seal_wrap_key(struct seal_wrapped *ret, const uint8_t *masters, const void *secret, size_t secret_len,
                   const void *aad, size_t aad_len, struct error *err)
 {
 	struct seal_wrapped w = *ret;
@@ -62,21 +71,26 @@ int seal_wrap_key(struct seal_wrapped *ret, const uint8_t master[SEAL_KEY_SIZE],
 		return error_set(err, ERR_INVALID, "a key file has %d bytes, not %zu", SEAL_KEY_SIZE, secret_len);
 	if (w.how != SEAL_WRAP_KEYFILE && w.how != SEAL_WRAP_PASSPHRASE)
 		return error_set(err, ERR_INVALID, "way %d of wrapping a key is unknown", (int)w.how);
+	if (w.count < 1 || w.count > SEAL_EPOCHS_MAX)
+		return error_set(err, ERR_INVALID, "wrap %u master keys: at most %u", w.count, SEAL_EPOCHS_MAX);
 	if (w.how == SEAL_WRAP_PASSPHRASE && check_argon(&w, ERR_INVALID, err))
 		return -1;
+	size_t len = (size_t)w.count * SEAL_KEY_SIZE;
 	CLEAN(evp_cipher_ctx_cleanup) EVP_CIPHER_CTX *ctx = NULL;
 	if (context_of(&w, secret, secret_len, &ctx, err) || aead_begin(ctx, true, zero_nonce, aad, aad_len, err) ||
-	    aead_update(ctx, master, SEAL_KEY_SIZE, w.sealed, err) || aead_end_encrypt(ctx, w.sealed + SEAL_KEY_SIZE, err))
+	    aead_update(ctx, masters, len, w.sealed, err) || aead_end_encrypt(ctx, w.sealed + len, err))
 		return -1;
 	*ret = w;
 	return 0;
 }
 
 int seal_unwrap_key(const struct seal_wrapped *w, const void *secret, size_t secret_len, const void *aad, size_t aad_len,
-                    uint8_t ret_master[SEAL_KEY_SIZE], bool *ret_ok, struct error *err)
+                    uint8_t *ret_masters, bool *ret_ok, struct error *err)
 {
 	if (w->how != SEAL_WRAP_KEYFILE && w->how != SEAL_WRAP_PASSPHRASE)
 		return error_set(err, ERR_UNSUPPORTED, "way %d of wrapping a key is unknown to this version", (int)w->how);
+	if (w->count < 1 || w->count > SEAL_EPOCHS_MAX)
+		return error_set(err, ERR_CORRUPT, "a key with %u master keys", w->count);
 	if (w->how == SEAL_WRAP_PASSPHRASE && check_argon(w, ERR_CORRUPT, err))
 		return -1;
 	if (w->how == SEAL_WRAP_KEYFILE && secret_len != SEAL_KEY_SIZE) {
@@ -84,14 +98,14 @@ int seal_unwrap_key(const struct seal_wrapped *w, const void *secret, size_t sec
 		return 0;
 	}
 	CLEAN(evp_cipher_ctx_cleanup) EVP_CIPHER_CTX *ctx = NULL;
-	CLEAN(wrap_key_wipe) struct wrap_key master = { 0 };
+	CLEAN(masters_wipe) struct masters masters = { 0 };
+	size_t len = (size_t)w->count * SEAL_KEY_SIZE;
 	bool ok = false;
 	if (context_of(w, secret, secret_len, &ctx, err) || aead_begin(ctx, false, zero_nonce, aad, aad_len, err) ||
-	    aead_update(ctx, w->sealed, SEAL_KEY_SIZE, master.b, err) ||
-	    aead_end_decrypt(ctx, w->sealed + SEAL_KEY_SIZE, &ok, err))
+	    aead_update(ctx, w->sealed, len, masters.b, err) || aead_end_decrypt(ctx, w->sealed + len, &ok, err))
 		return -1;
 	if (ok)
-		memcpy(ret_master, master.b, SEAL_KEY_SIZE);
+		memcpy(ret_masters, masters.b, len);
 	*ret_ok = ok;
 	return 0;
 }

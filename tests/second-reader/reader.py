@@ -294,12 +294,12 @@ class Repository:
 	def __init__(self, folder, key_file=None, passphrase=None):
 		self.folder = folder
 		self.id = self._header(self._object("twofold"))
-		master = self._unlock(key_file, passphrase)
-		derive = lambda info: hkdf(master, self.id, info)
+		masters = self._unlock(key_file, passphrase)
+		derive = lambda info: hkdf(masters[0], self.id, info)
 		self.chunk_keys = {DATA: derive(b"twofold chunk id data"), METADATA: derive(b"twofold chunk id metadata")}
 		self.cutting_key = derive(b"twofold cutting")
-		self.objects_key = derive(b"twofold objects")
-		self.rows = {}
+		self.objects_keys = [hkdf(m, self.id, b"twofold objects") for m in masters]
+		self.rows, self.keys_named = {}, {}
 		for name in self.names("index"):
 			self._segment(self.sealed("index", name, INDEX))
 		self.block = (None, None)
@@ -324,10 +324,11 @@ class Repository:
 		return h[16:48]
 
 	def _unlock(self, key_file, passphrase):
-		way = 2 if key_file is not None else 1
+		way, best = 2 if key_file is not None else 1, b""
 		for name in self.names("keys"):
 			k = self._object("keys/" + name)
-			need(len(k) == 240 and k[:8] == b"2FOLDKEY" and k[8:10] == b"\1\0", "a key object is damaged")
+			need(k[:8] == b"2FOLDKEY" and (k[8:10] == b"\1\0" and k[11] == 0 or k[8:10] == b"\2\0" and 2 <= k[11] <= 64), "a key object is damaged")
+			need(len(k) == 208 + 32 * max(k[11], 1), "a key object's size")
 			if k[10] != way:
 				continue
 			salt = k[32:64]
@@ -338,13 +339,25 @@ class Repository:
 				need(1 <= passes <= 32 and 8 <= kib <= 4194304, "a key object's cost is out of range")
 				w = argon2id(passphrase, salt[:16], passes, kib)
 			try:
-				return chacha20_poly1305_open(w, bytes(12), k[:192], k[192:])
+				keys = chacha20_poly1305_open(w, bytes(12), k[:192], k[192:])
 			except NotAuthentic:
 				continue
+			if len(keys) > len(best):
+				best = keys
+		if best:
+			return [best[i:i + 32] for i in range(0, len(best), 32)]
 		raise Damage("no key object opens by this secret")
 
-	def message(self, object_id, kind, counter, sealed):
-		key = hkdf(self.objects_key, object_id, b"twofold object" + struct.pack("<I", kind))
+	def which_key(self, head):
+		"""The objects key that a head names."""
+		how, epoch = head[11], struct.unpack("<H", head[12:14])[0]
+		need(head[14:16] == bytes(2) and how == 0, "a head names an unknown key")
+		need(struct.unpack("<H", head[8:10])[0] == (2 if epoch else 1), "a head's version")
+		need(epoch < len(self.objects_keys), "a master key is missing")
+		return self.objects_keys[epoch]
+
+	def message(self, objects_key, object_id, kind, counter, sealed):
+		key = hkdf(objects_key, object_id, b"twofold object" + struct.pack("<I", kind))
 		associated = self.id + object_id + struct.pack("<IQ", kind, counter)
 		return chacha20_poly1305_open(key, struct.pack("<Q", counter) + bytes(4), associated, sealed)
 
@@ -352,11 +365,11 @@ class Repository:
 		"""(session, payload) of a sealed object"""
 		data = self._object(f"{folder}/{name}")
 		h, object_id = data[:80], bytes.fromhex(name)
-		need(h[:8] == b"2FOLDOBJ" and h[8:10] == b"\1\0" and h[10] == kind and h[11:16] == bytes(5), f"{folder}/{name}: header")
+		need(h[:8] == b"2FOLDOBJ" and h[10] == kind, f"{folder}/{name}: header")
 		need(h[16:48] == object_id, f"{folder}/{name}: another object lies there")
-		plain = b""
+		plain, objects_key = b"", self.which_key(h)
 		for i, at in enumerate(range(80, len(data), 1048592)):
-			plain += self.message(object_id, kind, i, data[at:at + 1048592])
+			plain += self.message(objects_key, object_id, kind, i, data[at:at + 1048592])
 		need(plain[:32] == h[48:80], f"{folder}/{name}: session")
 		n = struct.unpack("<Q", plain[32:40])[0]
 		need(n <= len(plain) - 40, f"{folder}/{name}: a piece is missing")
@@ -382,18 +395,21 @@ class Repository:
 			pack, number, at, sealed, raw = struct.unpack("<5I", s[blocks_at + 20 * b:blocks_at + 20 * b + 20])
 			need(pack < packs, "a block's pack")
 			p = s[64 + 40 * pack:104 + 40 * pack]
-			kind, size = p[32], struct.unpack("<I", p[36:])[0]
+			kind, key_named, size = p[32], p[33:36], struct.unpack("<I", p[36:])[0]
 			need(kind in (DATA, METADATA) and at + sealed <= size and offset + length <= raw <= MOST_RAW, "a row")
 			self.rows[last] = (p[:32], kind, number, at, sealed, raw, offset, length)
+			self.keys_named[p[:32]] = key_named
 
 	def _open_block(self, pack, kind, number, at, sealed, raw):
 		if self.block[0] == (pack, number):
 			return self.block[1]
 		name = pack.hex()
 		with open(f"{self.folder}/packs/{name[:2]}/{name}", "rb") as f:
+			head = f.read(80)
+			need(self.keys_named.get(pack, head[11:14]) == head[11:14], "the index names another key than the pack")
 			f.seek(at)
 			data = f.read(sealed)
-		plain = self.message(pack, kind, number, data)
+		plain = self.message(self.which_key(head), pack, kind, number, data)
 		algorithm, length = plain[0], struct.unpack("<I", plain[1:5])[0]
 		need(length == raw and raw <= MOST_RAW, "a block's length")
 		if algorithm == 0:
@@ -417,10 +433,10 @@ class Repository:
 		"""The rows of a pack as its own table tells them."""
 		data, pack = self._object(f"packs/{name[:2]}/{name}"), bytes.fromhex(name)
 		h, footer = data[:80], data[-32:]
-		need(h[:8] == b"2FOLDPAK" and h[8:10] == b"\1\0" and h[10] in (1, 2) and h[11:16] == bytes(5) and h[16:48] == pack, "a pack's header")
+		need(h[:8] == b"2FOLDPAK" and h[10] in (1, 2) and h[16:48] == pack, "a pack's header")
 		at, length = struct.unpack("<QI", footer[:12])
 		need(footer[12:] == bytes(12) + b"2FOLDEND" and at + length + 32 == len(data) and len(data) % 16384 == 0, "a pack's footer")
-		f = Fields(self.message(pack, h[10], 2**64 - 1, data[at:at + length]))
+		f = Fields(self.message(self.which_key(h), pack, h[10], 2**64 - 1, data[at:at + length]))
 		need(f.take(32) == h[48:80], "a pack's session")
 		rows, place = {}, 80
 		for number in range(f.varint()):

@@ -16,6 +16,15 @@
 #include "seal/seal.h"
 
 #define FORMAT_VERSION 1u
+#define OBJECT_VERSION 2u /* of packs, sealed objects and segments: 2 where another key than the first master key sealed them */
+
+/* --- which key sealed an object: 5 bytes of its clear head: u8 how, le16 epoch, 2 zero --------- */
+#define SEAL_BY_SIZE 5
+/* Version of a head that holds this: 1 where it is the first master key, as all objects were before there were others, else 2. */
+uint16_t head_by_version(const struct seal_by *by);
+void head_by_encode(uint8_t ret[SEAL_BY_SIZE], const struct seal_by *by);
+/* False where the bytes are not what a head of this version holds. session: the head's. */
+bool head_by_decode(struct seal_by *ret, uint16_t version, const uint8_t bytes[SEAL_BY_SIZE], const struct id *session);
 
 /* --- public header: object "twofold", in clear, fixed 64 bytes --------------------------------
  * magic "TWOFOLD\n" [8], le16 version, u8 hash (1 keyed BLAKE3), u8 cipher (1 ChaCha20-Poly1305), u8 compression (1 zstd), u8 cutting (1 Gear+AES),

@@ -61,7 +61,8 @@ static void keys_come_back_whole(void **state)
 		size_t aad = 0;
 		random_key(&r, &k);
 		key_object_encode(&b, &k, &aad);
-		assert_int_equal(aad + sizeof k.wrapped.sealed, b.len);
+		assert_int_equal(aad + k.wrapped.count * SEAL_KEY_SIZE + SEAL_TAG_SIZE, b.len);
+		assert_int_equal(b.data[8], k.wrapped.count > 1 ? 2 : 1);
 		assert_int_equal(key_object_decode(&back, b.data, b.len, &aad, NULL), 0);
 		assert_string_equal(k.label, back.label);
 		assert_int_equal(time_compare(k.created, back.created), 0);
@@ -69,7 +70,8 @@ static void keys_come_back_whole(void **state)
 		assert_int_equal(k.wrapped.argon_passes, back.wrapped.argon_passes);
 		assert_int_equal(k.wrapped.argon_memory_kib, back.wrapped.argon_memory_kib);
 		assert_memory_equal(k.wrapped.salt, back.wrapped.salt, sizeof k.wrapped.salt);
-		assert_memory_equal(k.wrapped.sealed, back.wrapped.sealed, sizeof k.wrapped.sealed);
+		assert_int_equal(k.wrapped.count, back.wrapped.count);
+		assert_memory_equal(k.wrapped.sealed, back.wrapped.sealed, k.wrapped.count * SEAL_KEY_SIZE + SEAL_TAG_SIZE);
 	}
 }
 
@@ -85,7 +87,7 @@ static int decode_key(const struct key_object *k)
 static void a_hostile_key_cannot_ask_for_much(void **state)
 {
 	(void)state;
-	struct key_object k = { .wrapped = { .how = SEAL_WRAP_PASSPHRASE, .argon_passes = 3, .argon_memory_kib = SEAL_ARGON_MEMORY_MAX_KIB } };
+	struct key_object k = { .wrapped = { .how = SEAL_WRAP_PASSPHRASE, .count = 1, .argon_passes = 3, .argon_memory_kib = SEAL_ARGON_MEMORY_MAX_KIB } };
 	assert_int_equal(decode_key(&k), 0);
 	k.wrapped.argon_memory_kib++;
 	assert_int_equal(decode_key(&k), -1);
@@ -105,7 +107,7 @@ static void a_hostile_key_cannot_ask_for_much(void **state)
 static void a_label_holds_nothing_that_a_terminal_obeys(void **state)
 {
 	(void)state;
-	struct key_object k = { .label = "alice\033[2J@laptop", .wrapped = { .how = SEAL_WRAP_KEYFILE } }, back;
+	struct key_object k = { .label = "alice\033[2J@laptop", .wrapped = { .how = SEAL_WRAP_KEYFILE, .count = 1 } }, back;
 	CLEAN_BUF struct buf b = BUF_INIT;
 	size_t aad;
 	key_object_encode(&b, &k, &aad);
@@ -113,6 +115,30 @@ static void a_label_holds_nothing_that_a_terminal_obeys(void **state)
 	assert_string_equal(back.label, "alice?[2J@laptop");
 	b.data[64 + 5] = 27;
 	assert_int_equal(key_object_decode(&back, b.data, b.len, &aad, NULL), -1);
+}
+
+static void heads_tell_which_key(void **state)
+{
+	(void)state;
+	static const struct {
+		uint16_t version;
+		uint8_t bytes[SEAL_BY_SIZE];
+		bool ok;
+	} heads[] = {
+		{ 1, { 0 }, true }, { 2, { 0 }, false }, { 2, { 0, 1 }, true }, { 1, { 0, 1 }, false }, { 2, { 0, SEAL_EPOCHS_MAX }, false }, { 2, { 0, 0, 1 }, false },
+		{ 2, { 1 }, true }, { 1, { 1 }, false }, { 2, { 1, 1 }, false }, { 2, { 2 }, false }, { 2, { 0, 1, 0, 1 }, false }, { 2, { 0, 1, 0, 0, 1 }, false },
+	};
+	const struct id session = { { 7 } };
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+		struct seal_by by;
+		uint8_t again[SEAL_BY_SIZE];
+		assert_int_equal(head_by_decode(&by, heads[i].version, heads[i].bytes, &session), heads[i].ok);
+		if (!heads[i].ok)
+			continue;
+		head_by_encode(again, &by);
+		assert_memory_equal(again, heads[i].bytes, sizeof again);
+		assert_int_equal(head_by_version(&by), heads[i].version);
+	}
 }
 
 static void snapshots_come_back_whole(void **state)
@@ -234,6 +260,7 @@ int main(void)
 		cmocka_unit_test(keys_come_back_whole),
 		cmocka_unit_test(a_hostile_key_cannot_ask_for_much),
 		cmocka_unit_test(a_label_holds_nothing_that_a_terminal_obeys),
+		cmocka_unit_test(heads_tell_which_key),
 		cmocka_unit_test(snapshots_come_back_whole),
 		cmocka_unit_test(a_later_field_is_ignored_or_refused),
 		cmocka_unit_test(a_snapshot_has_the_fields_of_its_kind),

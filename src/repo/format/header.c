@@ -57,11 +57,17 @@ int repo_header_decode(struct repo_header *ret, const uint8_t *bytes, size_t len
 
 /* --- key object ------------------------------------------------------------------ */
 
-/* magic[8], le16 version, u8 how, 1 zero, le32 created ns, le64 created seconds, le32 passes, le32 memory, salt[32], label[128], sealed[48] */
-enum { KEY_SALT = 32, KEY_LABEL = 64, KEY_SEALED = 192, KEY_SIZE = 240 };
+/* magic[8], le16 version, u8 how, u8 number of master keys (version 1: zero for one), le32 created ns, le64 created seconds, le32 passes, le32 memory, salt[32], label[128],
+ * sealed[32 times number + 16] */
+enum { KEY_SALT = 32, KEY_LABEL = 64, KEY_SEALED = 192 };
+#define KEY_VERSION_MAX 2u
 
 _Static_assert(KEY_LABEL + sizeof((struct key_object *)0)->label == KEY_SEALED, "label fills its place");
-_Static_assert(KEY_SEALED + sizeof((struct seal_wrapped *)0)->sealed == KEY_SIZE, "sealed key fills its place");
+
+static size_t sealed_size(const struct seal_wrapped *w)
+{
+	return (size_t)w->count * SEAL_KEY_SIZE + SEAL_TAG_SIZE;
+}
 
 static bool is_control(uint8_t c)
 {
@@ -70,10 +76,11 @@ static bool is_control(uint8_t c)
 
 void key_object_encode(struct buf *b, const struct key_object *k, size_t *ret_aad_len)
 {
-	uint8_t bytes[KEY_SIZE] = { 0 };
+	uint8_t bytes[KEY_SEALED] = { 0 };
 	memcpy(bytes, key_magic, sizeof key_magic);
-	put_le16(bytes + 8, FORMAT_VERSION);
+	put_le16(bytes + 8, k->wrapped.count > 1 ? KEY_VERSION_MAX : 1);
 	bytes[10] = (uint8_t)k->wrapped.how;
+	bytes[11] = k->wrapped.count > 1 ? k->wrapped.count : 0;
 	put_le32(bytes + 12, k->created.ns);
 	put_le64(bytes + 16, (uint64_t)k->created.sec);
 	put_le32(bytes + 24, k->wrapped.argon_passes);
@@ -81,8 +88,8 @@ void key_object_encode(struct buf *b, const struct key_object *k, size_t *ret_aa
 	memcpy(bytes + KEY_SALT, k->wrapped.salt, sizeof k->wrapped.salt);
 	for (size_t i = 0; i + 1 < sizeof k->label && k->label[i]; i++)
 		bytes[KEY_LABEL + i] = is_control((uint8_t)k->label[i]) ? '?' : (uint8_t)k->label[i];
-	memcpy(bytes + KEY_SEALED, k->wrapped.sealed, sizeof k->wrapped.sealed);
 	buf_add(b, bytes, sizeof bytes);
+	buf_add(b, k->wrapped.sealed, sealed_size(&k->wrapped));
 	*ret_aad_len = KEY_SEALED;
 }
 
@@ -111,21 +118,22 @@ int key_object_decode(struct key_object *ret, const uint8_t *bytes, size_t len, 
 	if (len < 10 || memcmp(bytes, key_magic, sizeof key_magic) != 0)
 		return error_set(err, ERR_CORRUPT, "not a key object");
 	uint16_t version = get_le16(bytes + 8);
-	if (version > FORMAT_VERSION)
-		return error_set(err, ERR_UNSUPPORTED, "key object has format version %u, this program knows up to %u", version, FORMAT_VERSION);
-	if (version == 0 || len != KEY_SIZE || bytes[11] != 0)
+	if (version > KEY_VERSION_MAX)
+		return error_set(err, ERR_UNSUPPORTED, "key object has format version %u, this program knows up to %u", version, KEY_VERSION_MAX);
+	if (version == 0 || len < KEY_SEALED || (version == 1 ? bytes[11] != 0 : bytes[11] < 2 || bytes[11] > SEAL_EPOCHS_MAX))
 		return error_set(err, ERR_CORRUPT, "damaged key object");
 	if (bytes[10] != SEAL_WRAP_PASSPHRASE && bytes[10] != SEAL_WRAP_KEYFILE)
 		return error_set(err, ERR_UNSUPPORTED, "key object is wrapped in way %u, which this program does not know", bytes[10]);
 	struct key_object k = { .created = { (int64_t)get_le64(bytes + 16), get_le32(bytes + 12) } };
 	k.wrapped.how = (enum seal_wrap)bytes[10];
+	k.wrapped.count = version == 1 ? 1 : bytes[11];
 	k.wrapped.argon_passes = get_le32(bytes + 24);
 	k.wrapped.argon_memory_kib = get_le32(bytes + 28);
-	if (k.created.ns >= NS_PER_SECOND || !costs_are_sound(&k.wrapped) || !label_is_sound(bytes + KEY_LABEL))
+	if (len != KEY_SEALED + sealed_size(&k.wrapped) || k.created.ns >= NS_PER_SECOND || !costs_are_sound(&k.wrapped) || !label_is_sound(bytes + KEY_LABEL))
 		return error_set(err, ERR_CORRUPT, "damaged key object");
 	memcpy(k.wrapped.salt, bytes + KEY_SALT, sizeof k.wrapped.salt);
 	memcpy(k.label, bytes + KEY_LABEL, sizeof k.label);
-	memcpy(k.wrapped.sealed, bytes + KEY_SEALED, sizeof k.wrapped.sealed);
+	memcpy(k.wrapped.sealed, bytes + KEY_SEALED, sealed_size(&k.wrapped));
 	*ret = k;
 	*ret_aad_len = KEY_SEALED;
 	return 0;

@@ -18,8 +18,9 @@ void pack_header_encode(uint8_t ret[PACK_HEADER_SIZE], const struct pack_header 
 {
 	memset(ret, 0, PACK_HEADER_SIZE);
 	memcpy(ret, head_magic, sizeof head_magic);
-	put_le16(ret + 8, FORMAT_VERSION);
+	put_le16(ret + 8, head_by_version(&h->by));
 	ret[10] = (uint8_t)h->kind;
+	head_by_encode(ret + 11, &h->by);
 	memcpy(ret + 16, h->pack.b, ID_SIZE);
 	memcpy(ret + 48, h->session.b, ID_SIZE);
 }
@@ -29,14 +30,16 @@ int pack_header_decode(struct pack_header *ret, const uint8_t bytes[PACK_HEADER_
 	if (memcmp(bytes, head_magic, sizeof head_magic) != 0)
 		return error_set(err, ERR_CORRUPT, "not a pack");
 	uint16_t version = get_le16(bytes + 8);
-	if (version > FORMAT_VERSION)
-		return error_set(err, ERR_UNSUPPORTED, "pack has format version %u, this program knows up to %u", version, FORMAT_VERSION);
+	if (version > OBJECT_VERSION)
+		return error_set(err, ERR_UNSUPPORTED, "pack has format version %u, this program knows up to %u", version, OBJECT_VERSION);
 	uint8_t kind = bytes[10];
-	if (version == 0 || (kind != SEAL_PACK_DATA && kind != SEAL_PACK_META) || !field_is_zero(bytes + 11, 5))
+	struct id session;
+	memcpy(session.b, bytes + 48, ID_SIZE);
+	if (version == 0 || (kind != SEAL_PACK_DATA && kind != SEAL_PACK_META) || !head_by_decode(&ret->by, version, bytes + 11, &session))
 		return error_set(err, ERR_CORRUPT, "damaged pack header");
 	ret->kind = (enum seal_kind)kind;
 	memcpy(ret->pack.b, bytes + 16, ID_SIZE);
-	memcpy(ret->session.b, bytes + 48, ID_SIZE);
+	ret->session = session;
 	return 0;
 }
 

@@ -2,7 +2,7 @@
 /*
  * Pack: sealed blocks, a sealed table of them, a fixed footer. Pure codecs; sealing and storing are repo/'s.
  *
- *   0    header, 80 bytes in clear: magic "2FOLDPAK", le16 version, u8 kind (enum seal_kind), 5 zero bytes, pack id[32], session id[32]
+ *   0    header, 80 bytes in clear: magic "2FOLDPAK", le16 version, u8 kind (enum seal_kind), which key sealed it (5 bytes), pack id[32], session id[32]
  *   80   blocks, each a message of seal (counter = block number from 0), one after the other
  *   T    table: a message with counter PACK_TABLE_COUNTER
  *   end-32  footer in clear: le64 T, le32 sealed length of the table, 12 zero bytes, magic "2FOLDEND"
@@ -29,6 +29,7 @@
 struct pack_header {
 	enum seal_kind kind;
 	struct id pack, session;
+	struct seal_by by;
 };
 struct pack_chunk {
 	struct id id;
@@ -42,6 +43,7 @@ struct pack_block {
 	size_t chunk_count;
 };
 struct pack_table {
+	struct seal_by by; /* of the pack; not in the table's bytes */
 	struct id session;
 	struct pack_block *blocks;
 	size_t block_count;

@@ -112,13 +112,13 @@ static void a_newer_pack_says_so(void **state)
 {
 	(void)state;
 	uint8_t head[PACK_HEADER_SIZE];
-	struct pack_header h = { SEAL_PACK_META, { { 1 } }, { { 2 } } }, back;
+	struct pack_header h = { SEAL_PACK_META, { { 1 } }, { { 2 } }, { SEAL_BY_MASTER, 0, { { 0 } } } }, back;
 	struct error err = { 0 };
 	pack_header_encode(head, &h);
 	assert_int_equal(pack_header_decode(&back, head, &err), 0);
 	assert_int_equal(back.kind, SEAL_PACK_META);
 	assert_true(id_equal(&back.pack, &h.pack) && id_equal(&back.session, &h.session));
-	put_le16(head + 8, 2);
+	put_le16(head + 8, 3);
 	assert_int_equal(pack_header_decode(&back, head, &err), -1);
 	assert_int_equal(err.kind, ERR_UNSUPPORTED);
 	put_le16(head + 8, 1);

@@ -100,7 +100,9 @@ static uint8_t *put_packs(uint8_t *at, const struct segment_pack *packs, size_t 
 {
 	for (size_t i = 0; i < count; i++, at += SEGMENT_PACK_SIZE) {
 		memcpy(at, packs[i].id.b, ID_SIZE);
-		put_le32(at + 32, (uint8_t)packs[i].kind);
+		at[32] = (uint8_t)packs[i].kind;
+		at[33] = (uint8_t)packs[i].how;
+		put_le16(at + 34, packs[i].epoch);
 		put_le32(at + 36, packs[i].size);
 	}
 	return at;
@@ -194,6 +196,8 @@ void segment_pack_at(const struct segment *s, uint32_t row, struct segment_pack 
 	const uint8_t *p = s->packs + (size_t)row * SEGMENT_PACK_SIZE;
 	memcpy(ret->id.b, p, ID_SIZE);
 	ret->kind = (enum seal_kind)p[32];
+	ret->how = (enum seal_how)p[33];
+	ret->epoch = get_le16(p + 34);
 	ret->size = get_le32(p + 36);
 }
 

@@ -3,7 +3,7 @@
  * Index segment: a sorted, immutable table chunk id -> place. The plaintext is used in place (memory-mapped from the local cache), so all is fixed-size.
  *
  *   0    header, 64 bytes: magic "2FOLDIDX", le16 version, 6 zero, le32 pack count, le32 block count, le64 chunk count, session id[32]
- *   64   packs:  id[32], u8 kind, 3 zero bytes, le32 size of the pack in bytes
+ *   64   packs:  id[32], u8 kind, u8 how and le16 epoch of the key that sealed it (struct seal_by), le32 size of the pack in bytes
  *   ..   blocks: le32 pack (row), le32 block number in the pack, le32 offset in the pack, le32 sealed length, le32 raw length
  *   ..   chunks, ascending by id: id[32], le32 block (row), le32 offset in the raw block, le32 length
  * Sizes follow exactly from the counts. The sealed object: see docs/FORMAT.md "Sealed objects" (padded, in messages of 1 MiB).
@@ -26,6 +26,8 @@ struct segment_pack {
 	struct id id;
 	enum seal_kind kind;
 	uint32_t size;
+	enum seal_how how; /* which key sealed it; by session: its header says whose */
+	uint16_t epoch;
 };
 struct segment_block {
 	uint32_t pack, number, offset, sealed_length, raw_length;

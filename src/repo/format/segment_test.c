@@ -8,7 +8,7 @@
 #include "repo/format/segment.h"
 #include "repo/format/test_values.h"
 
-static const struct segment_pack one_pack = { { { 7 } }, SEAL_PACK_DATA, 1 << 20 };
+static const struct segment_pack one_pack = { { { 7 } }, SEAL_PACK_DATA, 1 << 20, SEAL_BY_MASTER, 0 };
 static const struct segment_block one_block = { 0, 0, 80, 1000, 5000 };
 static const struct id session = { { 9 } };
 

@@ -162,10 +162,19 @@ static int again_page(const uint8_t *bytes, size_t len, struct buf *b, struct er
 
 /* --- packs and segments ------------------------------------------------------------ */
 
+static struct seal_by random_by(uint64_t *r, const struct id *session)
+{
+	if (random_next(r) & 1)
+		return (struct seal_by){ .how = SEAL_BY_SESSION, .session = *session };
+	return (struct seal_by){ .how = SEAL_BY_MASTER, .epoch = (uint16_t)(random_next(r) % SEAL_EPOCHS_MAX) };
+}
+
 static void make_pack_ends(uint64_t *r, struct buf *b)
 {
 	uint8_t head[PACK_HEADER_SIZE], foot[PACK_FOOTER_SIZE];
-	struct pack_header h = { random_next(r) & 1 ? SEAL_PACK_DATA : SEAL_PACK_META, random_id(r), random_id(r) };
+	struct pack_header h = { random_next(r) & 1 ? SEAL_PACK_DATA : SEAL_PACK_META, random_id(r), random_id(r), { SEAL_BY_MASTER, 0, { { 0 } } } };
+	if (random_next(r) & 1)
+		h.by = random_by(r, &h.session);
 	uint32_t length = 17 + (uint32_t)random_number(r, 20);
 	uint64_t offset = PACK_HEADER_SIZE + random_number(r, 25);
 	pack_header_encode(head, &h);
@@ -229,7 +238,7 @@ static void make_segment(uint64_t *r, struct buf *b)
 	struct id session = random_id(r);
 	size_t pack_count = 1 + random_below(r, 3), block_count = 1 + random_below(r, 7), chunk_count = random_below(r, 61);
 	for (size_t i = 0; i < pack_count; i++)
-		packs[i] = (struct segment_pack){ random_id(r), SEAL_PACK_DATA, PACK_SIZE_MAX };
+		packs[i] = (struct segment_pack){ random_id(r), SEAL_PACK_DATA, PACK_SIZE_MAX, SEAL_BY_MASTER, (uint16_t)(random_next(r) % SEAL_EPOCHS_MAX) };
 	for (size_t i = 0; i < block_count; i++)
 		blocks[i] = (struct segment_block){ (uint32_t)random_below(r, pack_count), (uint32_t)i, (uint32_t)random_number(r, 20), 100, 1000 };
 	for (size_t i = 0; i < chunk_count; i++)
@@ -288,8 +297,6 @@ static int again_segment(const uint8_t *bytes, size_t len, struct buf *b, struct
 	if (!packs || !blocks || !chunks)
 		abort();
 	for (uint32_t i = 0; i < s.pack_count; i++) {
-		if (memcmp(s.packs + (size_t)i * SEGMENT_PACK_SIZE + 33, "\0\0\0", 3) != 0)
-			return error_set(err, ERR_CORRUPT, "reserved bytes");
 		segment_pack_at(&s, i, &packs[i]);
 	}
 	for (uint32_t i = 0; i < s.block_count; i++)
@@ -339,7 +346,7 @@ static int again_key(const uint8_t *bytes, size_t len, struct buf *b, struct err
 	if (key_object_decode(&k, bytes, len, &aad, err) < 0)
 		return -1;
 	key_object_encode(b, &k, &aad_again);
-	if (aad != aad_again || aad + sizeof k.wrapped.sealed != len)
+	if (aad != aad_again || aad + k.wrapped.count * (size_t)SEAL_KEY_SIZE + SEAL_TAG_SIZE != len)
 		abort();
 	return 0;
 }

@@ -275,7 +275,8 @@ void random_key(uint64_t *r, struct key_object *ret)
 		ret->wrapped.argon_memory_kib = 8 + (uint32_t)random_number(r, 20);
 	}
 	random_bytes(r, ret->wrapped.salt, sizeof ret->wrapped.salt);
-	random_bytes(r, ret->wrapped.sealed, sizeof ret->wrapped.sealed);
+	ret->wrapped.count = coin(r) ? 1 : (uint8_t)(1 + random_below(r, SEAL_EPOCHS_MAX));
+	random_bytes(r, ret->wrapped.sealed, (size_t)ret->wrapped.count * SEAL_KEY_SIZE + SEAL_TAG_SIZE);
 	size_t len = random_below(r, sizeof ret->label);
 	for (size_t i = 0; i < len; i++)
 		ret->label[i] = (char)(' ' + random_below(r, 95));
