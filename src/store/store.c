@@ -15,6 +15,7 @@ struct kind {
 /* A location without a scheme is a folder. */
 static const struct kind kinds[] = {
 	{ "file://", store_open_local, false },
+	{ "sftp://", store_open_sftp, true },
 };
 
 static bool has_scheme(const char *location)
