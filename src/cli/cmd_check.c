@@ -81,6 +81,9 @@ static void summarise(struct cli *cli, const struct check_report *r, const struc
 		        text_size(b, r->unindexed_bytes));
 	if (r->tombstones)
 		cli_say(cli, "%s packs are marked to be deleted: a prune is at work or was interrupted; the next one completes it\n", text_count(a, r->marked_packs));
+	if (r->parity_objects)
+		cli_say(cli, "parity protects %s objects%s; %s are bare%s\n", text_count(a, r->protected_objects), r->weak_objects ? " (some of them weakly)" : "", text_count(b, r->bare_objects),
+		        r->weak_objects || r->bare_objects ? ": run twofold parity add" : "");
 	if (r->fenced_sessions)
 		cli_say(cli, "%s sessions were given up as dead by a prune\n", text_count(a, r->fenced_sessions));
 }
@@ -94,7 +97,8 @@ static void summarise_json(struct cli *cli, const struct check_report *r)
 		{ "snapshots", r->snapshots }, { "segments", r->segments }, { "packs", r->packs }, { "chunks", r->chunks }, { "keys", r->keys }, { "pages", r->pages },
 		{ "packs_read", r->packs_read }, { "chunks_read", r->chunks_read }, { "bytes_read", r->bytes_read }, { "packs_left", r->packs_left }, { "unreferenced_chunks", r->unreferenced_chunks },
 		{ "unreferenced_bytes", r->unreferenced_bytes }, { "duplicate_chunks", r->duplicate_chunks }, { "unindexed_packs", r->unindexed_packs },
-		{ "unindexed_bytes", r->unindexed_bytes }, { "tombstones", r->tombstones }, { "marked_packs", r->marked_packs }, { "fenced_sessions", r->fenced_sessions }, { "damaged", r->damaged }, { "hits", r->hits },
+		{ "unindexed_bytes", r->unindexed_bytes }, { "tombstones", r->tombstones }, { "marked_packs", r->marked_packs }, { "fenced_sessions", r->fenced_sessions }, { "parity_objects", r->parity_objects }, { "protected_objects", r->protected_objects }, { "weak_objects", r->weak_objects }, { "bare_objects", r->bare_objects },
+		{ "damaged", r->damaged }, { "hits", r->hits },
 	};
 	json_t *o = json_pack("{ss}", "type", "summary");
 	if (r->has_log)

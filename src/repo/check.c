@@ -7,6 +7,7 @@
 #include "repo/check_internal.h"
 #include "repo/coders.h"
 #include "repo/object.h"
+#include "repo/parity.h"
 
 #define DOCUMENT_MAX (64u << 20)
 
@@ -258,6 +259,25 @@ static int check_snapshots(struct check *c, const struct buf *ids, struct error 
 	return 0;
 }
 
+/* --- parity ----------------------------------------------------------------------------------- */
+
+static void parity_damaged(void *cookie, const char *object, const struct error *why)
+{
+	check_damaged(cookie, object, "%s", why->text);
+}
+
+static int check_parity(struct check *c, struct error *err)
+{
+	struct parity_status status;
+	if (parity_check(c->repo->store, c->options->read_data, parity_damaged, c, err) < 0 || parity_status(c->repo->store, &status, err) < 0)
+		return -1;
+	c->report.parity_objects = status.parity_objects;
+	c->report.protected_objects = status.whole_objects + status.weak_objects;
+	c->report.weak_objects = status.weak_objects;
+	c->report.bare_objects = status.bare_objects;
+	return 0;
+}
+
 static void check_done(struct check *c)
 {
 	free(c->seen.words);
@@ -283,7 +303,7 @@ int repo_check(struct repo *r, const struct check_options *options, const struct
 	    check_documents(&c, SEAL_FENCE, check_fence, err) < 0)
 		return -1;
 	progress_add_total(options->progress, snapshots.len / ID_SIZE, 0);
-	if (note_sessions(&c, &snapshots, err) < 0 || check_packs(&c, err) < 0 || check_snapshots(&c, &snapshots, err) < 0)
+	if (note_sessions(&c, &snapshots, err) < 0 || check_packs(&c, err) < 0 || check_snapshots(&c, &snapshots, err) < 0 || check_parity(&c, err) < 0)
 		return -1;
 	if (!c.report.damaged && !c.report.hits && count_unreferenced(&c, err) < 0)
 		return -1;

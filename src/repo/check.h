@@ -49,6 +49,9 @@ struct check_report {
 	uint64_t unreferenced_chunks, unreferenced_bytes; /* in the index, in no snapshot; only known when nothing is damaged */
 	uint64_t duplicate_chunks;                        /* in more than one segment */
 	uint64_t unindexed_packs, unindexed_bytes;        /* left behind by an interrupted run, or being written now */
+	uint64_t parity_objects;                          /* 0: the repository has no parity, and the next three mean nothing */
+	uint64_t protected_objects, weak_objects;         /* weak: of the protected ones, those whose group misses something */
+	uint64_t bare_objects;                            /* not protected */
 	uint64_t damaged;                                 /* findings */
 	uint64_t hits;
 };

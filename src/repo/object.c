@@ -49,6 +49,11 @@ static uint64_t padded(uint64_t len)
 	return (len + mask) & ~mask;
 }
 
+static bool is_zero(const uint8_t *p, size_t len)
+{
+	return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
+}
+
 int object_write(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, const struct id *session, const void *payload,
                  size_t len, struct error *err)
 {
@@ -139,6 +144,8 @@ int object_read(struct store *store, const struct seal_keys *keys, enum seal_kin
 	uint64_t len = get_le64(plain.data + ID_SIZE);
 	if (memcmp(plain.data, object.data + 48, ID_SIZE) != 0 || len > plain.len - INNER_HEAD)
 		return error_set(err, ERR_CORRUPT, "%s is damaged: its inner header does not agree", key);
+	if (plain.len != padded(INNER_HEAD + len) || !is_zero(plain.data + INNER_HEAD + len, plain.len - INNER_HEAD - (size_t)len))
+		return error_set(err, ERR_CORRUPT, "%s is not padded as it must be", key);
 	if (ret_session)
 		memcpy(ret_session->b, plain.data, ID_SIZE);
 	buf_clear(ret);

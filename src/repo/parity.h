@@ -67,6 +67,10 @@ struct parity_status {
 int parity_is_automatic(struct store *store, bool *ret, struct error *err);
 int parity_status(struct store *store, struct parity_status *ret, struct error *err);
 
+/* Reads every parity object, its shard's bytes only with read_data. fn: what is damaged. */
+typedef void (*parity_damaged_fn)(void *cookie, const char *object, const struct error *why);
+int parity_check(struct store *store, bool read_data, parity_damaged_fn fn, void *cookie, struct error *err);
+
 /* --- making it ------------------------------------------------------------------------- */
 
 struct parity_options {

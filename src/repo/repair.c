@@ -13,6 +13,11 @@ int repair_stopped(const struct repair *p, struct error *err)
 	return progress_stopped(p->options->progress) ? error_set(err, ERR_CANCELLED, "interrupted; what was healed stays so, run the repair again to go on") : 0;
 }
 
+bool repair_may_give_up(const struct patient *t)
+{
+	return t->why.kind != ERR_UNSUPPORTED && t->why.kind != ERR_AUTH;
+}
+
 /* --- the way in ---------------------------------------------------------------------------- */
 
 /* The object's bytes as they are and as parity has them: differing, and the healed ones make sense? */
@@ -114,7 +119,7 @@ static int examine(struct repair *p, const struct listed_object *o, struct error
 	p->report.objects++;
 	if (done == 0 || why.kind == ERR_NOT_FOUND) /* removed meanwhile */
 		return 0;
-	if (why.kind == ERR_NOMEM || why.kind == ERR_CANCELLED || why.kind == ERR_UNSUPPORTED) {
+	if (why.kind == ERR_NOMEM || why.kind == ERR_CANCELLED) {
 		*err = why;
 		return -1;
 	}
@@ -222,7 +227,7 @@ static int drop_segments(struct repair *p, struct error *err)
 {
 	for (size_t i = 0; i < p->patient_count; i++) {
 		struct patient *t = &p->patients[i];
-		if (t->healed || strncmp(t->name, "index/", 6) != 0)
+		if (t->healed || !repair_may_give_up(t) || strncmp(t->name, "index/", 6) != 0)
 			continue;
 		if (!p->options->dry_run && repair_put_aside(p->repo->store, t->name, err) < 0)
 			return -1;

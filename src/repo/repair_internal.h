@@ -30,6 +30,8 @@ struct repair {
 };
 
 int repair_stopped(const struct repair *p, struct error *err);
+/* False for what a later version wrote, or is sealed by a key that this user does not have: such an object heals, or stays. (A damaged head can look like that, too.) */
+bool repair_may_give_up(const struct patient *t);
 
 /* --- repair_aside.c --- */
 /* Copies the object to aside/N/NAME (what cannot be read of it as zeros) and removes it. Nothing there: nothing is done. */

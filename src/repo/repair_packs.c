@@ -17,6 +17,8 @@
 struct piece {
 	struct id pack, id;
 	enum seal_kind kind;
+	enum seal_how how;   /* which key sealed the pack */
+	uint16_t epoch;
 	uint32_t number, block_offset, sealed_length, raw_length; /* its block */
 	uint32_t offset, length;
 };
@@ -134,7 +136,7 @@ static void pieces_of_segment(const struct segment *s, const struct buf *bad, st
 		if (segment_block_at(s, chunk.block, &block, NULL) < 0 || block.pack >= s->pack_count || !is_bad(bad, s, block.pack))
 			continue;
 		segment_pack_at(s, block.pack, &pack);
-		struct piece piece = { pack.id, chunk.id, pack.kind, block.number, block.offset, block.sealed_length, block.raw_length, chunk.offset, chunk.length };
+		struct piece piece = { pack.id, chunk.id, pack.kind, pack.how, pack.epoch, block.number, block.offset, block.sealed_length, block.raw_length, chunk.offset, chunk.length };
 		buf_add(pieces, &piece, sizeof piece);
 	}
 }
@@ -153,7 +155,7 @@ static void pieces_of_table(struct repair *p, const struct patient *t, struct bu
 		uint32_t at = 0;
 		for (size_t k = 0; k < b->chunk_count; k++) {
 			const struct pack_chunk *c = &table.chunks[b->first_chunk + k];
-			struct piece piece = { id, c->id, kind, (uint32_t)i, b->offset, b->sealed_length, b->raw_length, at, c->length };
+			struct piece piece = { id, c->id, kind, table.by.how, table.by.epoch, (uint32_t)i, b->offset, b->sealed_length, b->raw_length, at, c->length };
 			buf_add(pieces, &piece, sizeof piece);
 			at += c->length;
 		}
@@ -204,7 +206,7 @@ static int salvage(struct repair *p, struct writer *w, struct buf *pieces, struc
 		if (repair_stopped(p, err) < 0)
 			return -1;
 		if (i == 0 || at->number != at[-1].number || !id_equal(&at->pack, &at[-1].pack)) {
-			struct place place = { .pack = at->pack, .kind = at->kind, .block = at->number, .block_offset = at->block_offset, .sealed_length = at->sealed_length,
+			struct place place = { .pack = at->pack, .kind = at->kind, .how = at->how, .epoch = at->epoch, .block = at->number, .block_offset = at->block_offset, .sealed_length = at->sealed_length,
 				               .raw_length = at->raw_length };
 			if (repo_read_block(&view, &place, &raw, NULL) < 0)
 				buf_clear(&raw);
@@ -284,7 +286,7 @@ static int give_up_packs(struct repair *p, const struct buf *bad, struct error *
 
 static bool is_bad_pack(const struct patient *t)
 {
-	return !t->healed && strncmp(t->name, "packs/", 6) == 0;
+	return !t->healed && repair_may_give_up(t) && strncmp(t->name, "packs/", 6) == 0;
 }
 
 int repair_packs(struct repair *p, struct error *err)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "repo/object.h"
 #include "repo/repo.h"
 #include "repo/writer.h"
 
@@ -223,10 +224,48 @@ static void init_wants_an_empty_folder(void **state)
 	assert_int_equal(repo_init(folder, &password, "test", &err), 0);
 }
 
+/* A writer that hides something in the padding, under the right key. */
+static void padding_must_be_zero(void **state)
+{
+	(void)state;
+	struct error err = { 0 };
+	struct id id;
+	char key[OBJECT_KEY_MAX];
+	CLEAN_REPO struct repo *r = NULL;
+	CLEAN_BUF struct buf object = BUF_INIT, payload = BUF_INIT;
+	uint8_t plain[512];
+	assert_int_equal(repo_open(&r, location, &password, NULL, &err), 0);
+	const struct seal_by by = seal_current(r->keys);
+	seal_random(id.b, ID_SIZE);
+	assert_int_equal(object_write(r->store, r->keys, SEAL_SESSION, &id, &id, "hello", 5, &err), 0);
+	assert_int_equal(object_read(r->store, r->keys, SEAL_SESSION, &id, 4096, NULL, &payload, &err), 0);
+	assert_int_equal(payload.len, 5);
+	object_key(SEAL_SESSION, &id, key);
+	assert_int_equal(store_read(r->store, key, 4096, &object, &err), 0);
+	assert_int_equal(object.len, OBJECT_HEADER_SIZE + sizeof plain + SEAL_TAG_SIZE);
+	for (size_t at = 45; at < sizeof plain; at += 233) {
+		CLEAN(seal_cipher_cleanup) struct seal_cipher *cipher = NULL;
+		assert_int_equal(seal_cipher_new(&cipher, r->keys, &by, SEAL_SESSION, &id, &err), 0);
+		assert_int_equal(seal_decrypt(cipher, 0, object.data + OBJECT_HEADER_SIZE, sizeof plain + SEAL_TAG_SIZE, plain, &err), 0);
+		plain[at] = 1;
+		uint8_t sealed[sizeof plain + SEAL_TAG_SIZE];
+		assert_int_equal(seal_encrypt(cipher, 0, plain, sizeof plain, sealed, &err), 0);
+		assert_int_equal(r->store->ops->remove(r->store, key, &err), 0);
+		CLEAN_BUF struct buf changed = BUF_INIT;
+		buf_add(&changed, object.data, OBJECT_HEADER_SIZE);
+		buf_add(&changed, sealed, sizeof sealed);
+		assert_int_equal(store_write(r->store, key, changed.data, changed.len, &err), 0);
+		assert_int_equal(object_read(r->store, r->keys, SEAL_SESSION, &id, 4096, NULL, &payload, &err), -1);
+		assert_int_equal(err.kind, ERR_CORRUPT);
+	}
+	assert_int_equal(r->store->ops->remove(r->store, key, &err), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_chunk_comes_back),
+		cmocka_unit_test(padding_must_be_zero),
 		cmocka_unit_test(a_wrong_secret_is_told),
 		cmocka_unit_test(leftovers_are_adopted),
 		cmocka_unit_test(many_segments_are_merged_in_the_cache),
