@@ -41,12 +41,22 @@ program_tests() {
 	count_line "$scratch/program.log"
 }
 
-# crash_tests FOLDER [OPERATION...]: every operation, ended at every point.
+# crash_tests FOLDER [OPERATION...]: every operation, ended at every call to a store, and the real program at every system call.
 crash_tests() {
-	local folder=$1
+	local folder=$1 option
 	shift
 	"$folder/tests/crash/crash" "$@" | tee "$scratch/crash.log" || true
 	count_line "$scratch/crash.log"
+	if ! command -v python3 >/dev/null; then
+		echo 'skipped crash: python3 is not installed'
+		count 0 0 1
+		return
+	fi
+	for option in --self-test ''; do
+		# shellcheck disable=SC2086 # no word at all where it is empty
+		tests/crash/real.py "$folder/twofold" "$folder/tests/crash/shim.so" $option "$@" | tee "$scratch/crash.log" || true
+		count_line "$scratch/crash.log"
+	done
 }
 
 # soak_tests FOLDER SECONDS [SEED [COUNT]]
