@@ -145,6 +145,12 @@ static int list_keys(struct store *store, struct listed_keys *ret, struct error 
 	return 0;
 }
 
+/* A key is there and may be whole, but the store did not give it. */
+static bool is_unread(const struct listed_keys *list)
+{
+	return list->damaged && list->first_error.kind != ERR_CORRUPT && list->first_error.kind != ERR_UNSUPPORTED;
+}
+
 static int open_key(const struct listed_key *item, const struct repo_secret *secret, uint8_t *ret_masters, bool *ret_ok, struct error *err)
 {
 	*ret_ok = false;
@@ -170,7 +176,7 @@ int keys_unlock(struct store *store, const struct repo_secret *secret, struct id
 			return 0;
 		}
 	}
-	if (list.damaged && list.first_error.kind != ERR_CORRUPT && list.first_error.kind != ERR_UNSUPPORTED)
+	if (is_unread(&list))
 		return error_set(err, list.first_error.kind, "open repository %s: no key that could be read fits: %.300s", store->location, list.first_error.text);
 	if (list.damaged)
 		return error_set(err, ERR_AUTH, "open repository %s: no key fits, and one is damaged: %.300s", store->location, list.first_error.text);
@@ -233,7 +239,7 @@ int repo_key_remove(struct repo *r, const struct id *id, struct error *err)
 	/* One from before a change of the master key that was interrupted does not open what is new. */
 	for (size_t i = 0; i < list.count; i++)
 		others += !id_equal(&list.items[i].id, id) && list.items[i].key.wrapped.count >= epochs;
-	if (others == 0 && list.damaged && list.first_error.kind != ERR_CORRUPT)
+	if (others == 0 && is_unread(&list))
 		return error_set(err, list.first_error.kind, "remove key: no other key could be read: %.300s", list.first_error.text);
 	if (others == 0)
 		return error_set(err, ERR_INVALID, "remove key: it is the last one that works, nothing could open the repository any more; add another first");
@@ -276,7 +282,7 @@ static int match_secrets(struct listed_keys *list, const struct repo_secret *sec
 /* One that could not be read this time is not one to leave behind. */
 static int refuse_unread(const struct listed_keys *list, struct error *err)
 {
-	if (!list->damaged || list->first_error.kind == ERR_CORRUPT)
+	if (!is_unread(list))
 		return 0;
 	return error_set(err, list->first_error.kind, "change the master key: a key could not be read: %.300s", list->first_error.text);
 }

@@ -506,7 +506,7 @@ static void run_row(const struct scene *s, const struct operation *op)
 				good++;
 				continue;
 			}
-			if (failed++ < 40)
+			if (failed++ < 400)
 				printf("not ok %s, %s call %llu of %llu: %s\n", op->name, ways[w].name, (unsigned long long)at, (unsigned long long)calls, err.text);
 		}
 	passed += good;
