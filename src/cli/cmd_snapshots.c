@@ -84,6 +84,8 @@ static int snapshots_run(struct cli *cli, const void *args, struct error *err)
 		return -1;
 	if (list.damaged)
 		cli_warn(cli, "%zu snapshots cannot be read: %s", list.damaged, list.first_error.text);
+	if (list.unconfirmed)
+		cli_warn(cli, "%zu more do not count, since their backups were given up before they had finished; run twofold prune, which makes sure of them", list.unconfirmed);
 	return 0;
 }
 

@@ -13,6 +13,7 @@ static const struct command *const commands[] = {
 	&command_stats,
 	&command_check,
 	&command_forget,
+	&command_prune,
 	&command_restore,
 	&command_restore_image,
 	&command_parity_add,

@@ -164,17 +164,7 @@ static int bitmap_make(struct bitmap *b, uint64_t bits, struct error *err)
 static int load_index(struct check *c, struct error *err)
 {
 	struct repo *r = c->repo;
-	CLEAN_FREE char *folder = NULL;
-	index_free(TAKE(r->index));
-	/* Cached blocks are known by rows of the index that is gone. */
-	coder_pool_free(TAKE(r->coders));
-	if (coder_pool_new(&r->coders, err) < 0)
-		return -1;
-	if (r->cache && asprintf(&folder, "%s/index", r->cache) < 0) {
-		folder = NULL;
-		return error_set(err, ERR_NOMEM, "check: out of memory");
-	}
-	if (index_open_anew(&r->index, r->store, r->keys, folder, segment_damaged, c, err) < 0)
+	if (repo_load_index_anew(r, segment_damaged, c, err) < 0)
 		return -1;
 	c->report.segments = index_segments(r->index);
 	c->report.chunks = index_chunks(r->index);

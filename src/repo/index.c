@@ -28,7 +28,7 @@ struct loaded {
 	bool merged;        /* stands for several segments; id is not set */
 	uint8_t *stands;    /* merged: their ids, stand_count of them */
 	size_t stand_count;
-	bool own;           /* written by this process */
+	bool own;           /* added by this process since the trusted packs were listed */
 	bool gone;          /* deleted from the store: nothing is found in it any more */
 	uint32_t first_row; /* of its packs, across all segments */
 	uint64_t first_chunk; /* of its chunks, likewise */
@@ -473,15 +473,22 @@ void index_free(struct index *x)
 	free(x);
 }
 
+void index_give_back(struct index *x)
+{
+	if (x->mapped_bytes <= INDEX_RESIDENT)
+		return;
+	for (size_t i = 0; i < x->count; i++)
+		if (x->segments[i].mapped)
+			madvise(x->segments[i].bytes, x->segments[i].len, MADV_DONTNEED);
+}
+
 /* Gives mapped pages back before they add up; a page that is wanted again comes from the page cache. */
 static void bound_resident(struct index *x)
 {
 	if (atomic_fetch_add_explicit(&x->touches, 1, memory_order_relaxed) < INDEX_RESIDENT / TOUCH_BYTES)
 		return;
 	atomic_store_explicit(&x->touches, 0, memory_order_relaxed);
-	for (size_t i = 0; i < x->count; i++)
-		if (x->segments[i].mapped)
-			madvise(x->segments[i].bytes, x->segments[i].len, MADV_DONTNEED);
+	index_give_back(x);
 }
 
 static bool read_mapped(void *cookie, uint64_t offset, void *to, size_t len)
@@ -725,7 +732,11 @@ int index_trust_only(struct index *x, const struct buf *packs, struct error *err
 {
 	if (replace_set(x, &x->trusted, packs, err) < 0)
 		return -1;
+	pthread_rwlock_wrlock(&x->loading);
 	x->has_trusted = true;
+	for (size_t i = 0; i < x->count; i++)
+		x->segments[i].own = false;
+	pthread_rwlock_unlock(&x->loading);
 	return 0;
 }
 

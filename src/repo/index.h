@@ -51,7 +51,7 @@ int index_refresh(struct index *x, bool *ret_changed, struct error *err);
 unsigned index_generation(const struct index *x);
 /* From now on packs in this set (ids one after the other, ascending) are marked, and all others are not; also in segments that come later. */
 int index_mark(struct index *x, const struct buf *packs, struct error *err);
-/* From now on rows count only where their pack is in this set too, or was added by this process (index_add): a fenced session that wakes up may write a segment that names packs which are gone. */
+/* From now on rows count only where their pack is in this set too, or was added later by this process (index_add); what it added before must be in the set as well. A fenced session that wakes up may write a segment that names packs which are gone. */
 int index_trust_only(struct index *x, const struct buf *packs, struct error *err);
 /* Numbers of rows are below this. */
 uint64_t index_row_limit(const struct index *x);
@@ -77,6 +77,8 @@ bool index_segment_is_gone(const struct index *x, size_t i);
 const struct segment *index_segment(const struct index *x, size_t i);
 const struct id *index_segment_id(const struct index *x, size_t i);
 uint64_t index_chunks(const struct index *x);
+/* For who goes through a large index from front to back: pages that were touched are not kept. */
+void index_give_back(struct index *x);
 
 /* Opens segments from files as they stand in the cache (for measuring). */
 int index_open_files(struct index **ret, char *const *paths, size_t count, struct error *err);

@@ -26,14 +26,16 @@ static int cipher_for(struct repo *r, struct block_reader *reader, const struct 
 	return coder_for_pack(reader, r->keys, &by, &place->pack, place->kind, err);
 }
 
-static int open_block(struct repo *r, struct block_reader *reader, const struct place *place, const uint8_t *sealed, struct buf *ret, struct error *err)
+static int open_block(struct repo *r, struct block_reader *reader, const struct place *place, const uint8_t *sealed, struct buf *plain, struct buf *ret, struct error *err)
 {
 	struct error why = { 0 };
 	char key[OBJECT_KEY_MAX];
 	object_key(place->kind, &place->pack, key);
 	if (cipher_for(r, reader, place, key, err) < 0)
 		return -1;
-	if (unseal_block(reader->coder, reader->cipher, place->block, sealed, place->sealed_length, place->raw_length, ret, &why) < 0)
+	int done = plain ? unseal_payload(reader->coder, reader->cipher, place->block, sealed, place->sealed_length, place->raw_length, plain, ret, &why)
+	                 : unseal_block(reader->coder, reader->cipher, place->block, sealed, place->sealed_length, place->raw_length, ret, &why);
+	if (done < 0)
 		return error_set(err, why.kind == ERR_NOMEM ? ERR_NOMEM : ERR_CORRUPT, "block %u of %s is damaged: %s", place->block, key, why.text);
 	if (ret->len != place->raw_length)
 		return error_set(err, ERR_CORRUPT, "block %u of %s has %zu bytes, the index says %u", place->block, key, ret->len, place->raw_length);
@@ -59,7 +61,7 @@ int repo_read_block(struct repo *r, const struct place *place, struct buf *ret, 
 	struct block_reader *reader = coder_take(r->coders, err);
 	if (!reader)
 		return -1;
-	int done = fetch(r, place, place->sealed_length, &reader->sealed, err) < 0 ? -1 : open_block(r, reader, place, reader->sealed.data, ret, err);
+	int done = fetch(r, place, place->sealed_length, &reader->sealed, err) < 0 ? -1 : open_block(r, reader, place, reader->sealed.data, NULL, ret, err);
 	coder_give(r->coders, reader);
 	return done;
 }
@@ -85,16 +87,26 @@ static int fill_ahead(struct repo *r, struct read_ahead *a, const struct place *
 	return fetch(r, place, place->sealed_length, &a->bytes, err);
 }
 
-int repo_read_block_ahead(struct repo *r, const struct place *place, uint64_t end, struct read_ahead *ahead, struct buf *ret, struct error *err)
+static int read_ahead(struct repo *r, const struct place *place, uint64_t end, struct read_ahead *ahead, struct buf *plain, struct buf *ret, struct error *err)
 {
 	if (!is_ahead(ahead, place) && fill_ahead(r, ahead, place, end, err) < 0)
 		return -1;
 	struct block_reader *reader = coder_take(r->coders, err);
 	if (!reader)
 		return -1;
-	int done = open_block(r, reader, place, ahead->bytes.data + (place->block_offset - ahead->offset), ret, err);
+	int done = open_block(r, reader, place, ahead->bytes.data + (place->block_offset - ahead->offset), plain, ret, err);
 	coder_give(r->coders, reader);
 	return done;
+}
+
+int repo_read_block_ahead(struct repo *r, const struct place *place, uint64_t end, struct read_ahead *ahead, struct buf *ret, struct error *err)
+{
+	return read_ahead(r, place, end, ahead, NULL, ret, err);
+}
+
+int repo_read_block_both(struct repo *r, const struct place *place, uint64_t end, struct read_ahead *ahead, struct buf *ret_plain, struct buf *ret_raw, struct error *err)
+{
+	return read_ahead(r, place, end, ahead, ret_plain, ret_raw, err);
 }
 
 int repo_verify_chunk(struct repo *r, enum chunk_class class, const struct id *id, const struct place *place, const uint8_t *bytes, struct error *err)

@@ -39,8 +39,6 @@ int repo_exists(const char *location, bool *ret_found, struct error *err)
 			return -1;
 		}
 		*ret_found = false;
-		if (err)
-			*err = why;
 		return 0;
 	}
 	return store->ops->stat(store, HEADER_KEY, ret_found, &size, err);
@@ -200,6 +198,21 @@ int repo_load_index(struct repo *r, struct error *err)
 	int done = index_open(&r->index, r->store, r->keys, folder, err);
 	free(folder);
 	return done;
+}
+
+int repo_load_index_anew(struct repo *r, index_damaged_fn fn, void *cookie, struct error *err)
+{
+	CLEAN_FREE char *folder = NULL;
+	index_free(TAKE(r->index));
+	/* Cached blocks are known by rows of the index that is gone. */
+	coder_pool_free(TAKE(r->coders));
+	if (coder_pool_new(&r->coders, err) < 0)
+		return -1;
+	if (r->cache && asprintf(&folder, "%s/index", r->cache) < 0) {
+		folder = NULL;
+		return error_set(err, ERR_NOMEM, "load index: out of memory");
+	}
+	return index_open_anew(&r->index, r->store, r->keys, folder, fn, cookie, err);
 }
 
 /* --- snapshots ------------------------------------------------------------------------- */

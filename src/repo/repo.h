@@ -47,10 +47,12 @@ int repo_open_store(struct repo **ret, struct store *store, const struct repo_se
 void repo_free(struct repo *r);
 DEFINE_CLEAN(repo, repo_free)
 #define CLEAN_REPO CLEAN(repo_cleanup)
-/* ret_found: does location hold a repository's header? Where it is false because the place itself is missing, err says so. */
+/* ret_found: does location hold a repository's header? */
 int repo_exists(const char *location, bool *ret_found, struct error *err);
 
 int repo_load_index(struct repo *r, struct error *err);
+/* Replaces the index by one whose segments were all fetched from the store; see index_open_anew. */
+int repo_load_index_anew(struct repo *r, index_damaged_fn fn, void *cookie, struct error *err);
 
 /* --- keys --------------------------------------------------------------------- */
 typedef int (*repo_key_fn)(void *cookie, const struct id *id, const struct key_object *key, bool current);
@@ -110,6 +112,8 @@ static inline void read_ahead_done(struct read_ahead *ahead)
 {
 	buf_done(&ahead->bytes);
 }
+/* The same, and *ret_plain the block's plaintext as it was compressed: seal/seal.h, unseal_payload. */
+int repo_read_block_both(struct repo *r, const struct place *place, uint64_t end, struct read_ahead *ahead, struct buf *ret_plain, struct buf *ret_raw, struct error *err);
 /* Hashes chunk bytes against their id: ERR_CORRUPT with the pack named. */
 int repo_verify_chunk(struct repo *r, enum chunk_class class, const struct id *id, const struct place *place, const uint8_t *bytes, struct error *err);
 /* For seq readers: a seq_get_fn; cookie is the struct repo. */

@@ -161,17 +161,34 @@ void writer_stats(const struct writer *w, struct writer_stats *ret)
 
 /* --- blocks ------------------------------------------------------------------------------ */
 
+static bool make_check_cipher(struct writer *w, struct lane_slot *s, const struct packed *where)
+{
+	if (s->check_cipher && id_equal(&s->check_pack, &where->id))
+		return true;
+	seal_cipher_free(s->check_cipher);
+	s->check_cipher = NULL;
+	struct seal_by by = seal_current(w->repo->keys);
+	if (seal_cipher_new(&s->check_cipher, w->repo->keys, &by, where->kind, &where->id, NULL) < 0)
+		return false;
+	s->check_pack = where->id;
+	return true;
+}
+
+/* Opens the message again: it holds the payload, whose content the caller has verified. */
+static bool opens_again(struct writer *w, struct lane_slot *s, const struct packed *where, const struct seal_payload *payload)
+{
+	size_t len = SEAL_BLOCK_HEAD + payload->len;
+	buf_clear(&s->decoded);
+	return make_check_cipher(w, s, where) && s->sealed.len == len + SEAL_TAG_SIZE && buf_reserve(&s->decoded, len) &&
+	       seal_decrypt(s->check_cipher, where->counter, s->sealed.data, s->sealed.len, s->decoded.data, NULL) == 0 &&
+	       memcmp(s->decoded.data, payload->head, SEAL_BLOCK_HEAD) == 0 && memcmp(s->decoded.data + SEAL_BLOCK_HEAD, payload->bytes, payload->len) == 0;
+}
+
 /* Opens the message again and hashes what comes out: what will be stored is what was hashed, whatever the memory or the codec did in between. */
 static bool reads_back(struct writer *w, struct lane_slot *s, const struct packed *where, enum chunk_class class, const struct pack_chunk *chunks, size_t count)
 {
-	if (!s->check_cipher || !id_equal(&s->check_pack, &where->id)) {
-		seal_cipher_free(s->check_cipher);
-		s->check_cipher = NULL;
-		struct seal_by by = seal_current(w->repo->keys);
-		if (seal_cipher_new(&s->check_cipher, w->repo->keys, &by, where->kind, &where->id, NULL) < 0)
-			return false;
-		s->check_pack = where->id;
-	}
+	if (!make_check_cipher(w, s, where))
+		return false;
 	buf_clear(&s->decoded);
 	if (unseal_block(s->coder, s->check_cipher, where->counter, s->sealed.data, s->sealed.len, SEAL_BLOCK_MAX, &s->decoded, NULL) < 0)
 		return false;
@@ -278,7 +295,10 @@ int writer_put_block(struct writer *w, unsigned slot, enum chunk_class class, co
 	struct packed where;
 	if (packer_add(w->packer, class, payload, raw_length, chunks, count, &s->sealed, &where, err) < 0)
 		return -1;
-	packer_checked(w->packer, &where, true);
+	bool ok = opens_again(w, s, &where, payload);
+	packer_checked(w->packer, &where, ok);
+	if (!ok)
+		return error_set(err, ERR_CORRUPT, "open a block again before storing it: it is not what it was; this points to faulty memory or a faulty processor");
 	for (size_t i = 0; i < count; i++)
 		if (index_claim_copy(w->repo->index, &chunks[i].id) < 0)
 			return error_set(err, ERR_NOMEM, "store a block: out of memory");

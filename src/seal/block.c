@@ -239,3 +239,18 @@ int unseal_block(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t 
 	ret->len = 0;
 	return -1;
 }
+
+int unseal_payload(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t counter, const void *sealed, size_t len, size_t max, struct buf *ret_plain, struct buf *ret_raw,
+                   struct error *err)
+{
+	if (max > SEAL_BLOCK_MAX)
+		max = SEAL_BLOCK_MAX;
+	ret_plain->len = ret_raw->len = 0;
+	if (len < SEAL_BLOCK_HEAD + SEAL_TAG_SIZE || len - SEAL_BLOCK_HEAD - SEAL_TAG_SIZE > max)
+		return error_set(err, ERR_CORRUPT, "a block has %zu bytes, which none can have here", len);
+	size_t plain = len - SEAL_TAG_SIZE;
+	if (buf_room(ret_plain, plain, err) || seal_decrypt(cipher, counter, sealed, len, ret_plain->data, err) < 0)
+		return -1;
+	ret_plain->len = plain;
+	return block_decode(coder, ret_plain->data, ret_plain->data + SEAL_BLOCK_HEAD, plain - SEAL_BLOCK_HEAD, max, ret_raw, err);
+}

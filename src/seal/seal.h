@@ -117,6 +117,10 @@ int seal_block(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t co
 int unseal_block(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t counter, const void *sealed, size_t len, size_t max, struct buf *ret,
                  struct error *err);
 
+/* The same for who moves a block to another pack: *ret_plain is the block's plaintext (a struct seal_payload's head and bytes), *ret_raw what it decompresses to. */
+int unseal_payload(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t counter, const void *sealed, size_t len, size_t max, struct buf *ret_plain, struct buf *ret_raw,
+                   struct error *err);
+
 /* --- wrapping the master key ------------------------------------------------ */
 enum seal_wrap { SEAL_WRAP_PASSPHRASE = 1 /* Argon2id 1.3 */, SEAL_WRAP_KEYFILE = 2 /* 32 random bytes, HKDF */ };
 

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <stdlib.h>
+
+#include "repo/collect_internal.h"
+#include "repo/object.h"
+#include "repo/settle.h"
+
+/* --- packs ---------------------------------------------------------------------------- */
+
+static int note_pack(void *cookie, const char *key, uint64_t size)
+{
+	struct pack_info p = { .size = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size };
+	if (object_id_of_key(key, &p.id))
+		buf_add(cookie, &p, sizeof p);
+	return 0;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	return id_compare(&((const struct pack_info *)a)->id, &((const struct pack_info *)b)->id);
+}
+
+static int find_by_id(const void *id, const void *pack)
+{
+	return id_compare(id, &((const struct pack_info *)pack)->id);
+}
+
+struct pack_info *collect_pack(const struct collect *c, const struct id *id)
+{
+	if (!c->packs.len)
+		return NULL;
+	return bsearch(id, c->packs.data, c->packs.len / sizeof(struct pack_info), sizeof(struct pack_info), find_by_id);
+}
+
+int collect_list_packs(struct collect *c, struct error *err)
+{
+	if (c->repo->store->ops->list(c->repo->store, "packs/", note_pack, &c->packs, err) < 0)
+		return error_add(err, "list packs");
+	if (!buf_ok(&c->packs))
+		return error_set(err, ERR_NOMEM, "list packs: out of memory");
+	struct pack_info *packs = (void *)c->packs.data;
+	size_t count = c->packs.len / sizeof *packs;
+	if (count)
+		qsort(packs, count, sizeof *packs, by_id);
+	for (size_t i = 0; i < count; i++) {
+		c->report.packs++;
+		c->report.pack_bytes += packs[i].size;
+		if (ids_have(&c->marks.packs, &packs[i].id))
+			packs[i].flags |= PACK_DOOMED;
+	}
+	return 0;
+}
+
+int collect_going(const struct collect *c, uint32_t with_flags, struct buf *ret, struct error *err)
+{
+	const struct pack_info *packs = (const void *)c->packs.data;
+	for (size_t i = 0; i < c->packs.len / sizeof *packs; i++)
+		if (packs[i].flags & PACK_GOES && (packs[i].flags & with_flags) == with_flags)
+			buf_add(ret, packs[i].id.b, ID_SIZE);
+	return buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "note what is to be deleted: out of memory");
+}
+
+/* --- the walk ------------------------------------------------------------------------------ */
+
+static int missing(const struct id *id, struct error *err)
+{
+	char hex[ID_HEX_SIZE];
+	id_to_hex(id, hex);
+	return error_set(err, ERR_CORRUPT, "chunk %.16s is in no pack that is there", hex);
+}
+
+static int look_up(struct collect *c, const struct id *id, bool *ret_first, struct error *err)
+{
+	struct place place;
+	bool found;
+	if (index_find(c->repo->index, id, &found, &place, err) < 0)
+		return -1;
+	if (!found)
+		return missing(id, err);
+	*ret_first = !row_set_has(&c->live, place.row);
+	if (*ret_first) {
+		row_set_add(&c->live, place.row);
+		c->report.live_chunks++;
+	}
+	return 0;
+}
+
+static int see_page(void *cookie, const struct id *id, bool *ret_enter, struct error *err)
+{
+	return look_up(cookie, id, ret_enter, err);
+}
+
+static int see_chunk(void *cookie, const struct id *id, struct error *err)
+{
+	bool first;
+	return look_up(cookie, id, &first, err);
+}
+
+/* Written under the own session the snapshot counts again. */
+static int confirm(struct collect *c, const struct id *id, struct snapshot *s, struct error *err)
+{
+	CLEAN_BUF struct buf bytes = BUF_INIT;
+	struct id fresh;
+	s->session = *own_session_id(c->session);
+	snapshot_encode(&bytes, s);
+	if (!buf_ok(&bytes))
+		return error_set(err, ERR_NOMEM, "confirm a snapshot: out of memory");
+	seal_random(fresh.b, ID_SIZE);
+	if (object_write(c->repo->store, c->repo->keys, SEAL_SNAPSHOT, &fresh, &s->session, bytes.data, bytes.len, err) < 0 ||
+	    repo_snapshot_forget(c->repo, id, err) < 0)
+		return error_add(err, "confirm a snapshot");
+	buf_add(&c->snapshots, fresh.b, ID_SIZE);
+	c->report.confirmed++;
+	collect_tell(c, "a snapshot whose backup was given up is whole: it counts again");
+	return 0;
+}
+
+static int walk_one(struct collect *c, const struct id *id, struct error *err)
+{
+	struct reach_visitor visitor = { .page = see_page, .chunk = see_chunk, .cookie = c, .progress = c->options->progress };
+	CLEAN(snapshot_done) struct snapshot s = { 0 };
+	struct error why = { 0 };
+	char hex[ID_HEX_SIZE];
+	id_to_hex(id, hex);
+	if (repo_snapshot_read(c->repo, id, &s, &why) < 0) {
+		if (why.kind == ERR_NOT_FOUND)
+			return 0; /* forgotten this moment */
+		return error_set(err, why.kind, "snapshot %.16s cannot be read, so nobody knows what it needs: %s; nothing was deleted. Run twofold check, and forget or repair it", hex, why.text);
+	}
+	bool fenced = marks_is_fenced(&c->marks, &s.session);
+	int done = reach_snapshot(c->repo, &s, &visitor, &why);
+	if (done < 0 && fenced && why.kind != ERR_CANCELLED && why.kind != ERR_NOMEM) {
+		c->report.unconfirmed++;
+		collect_tell(c, "snapshot %.16s does not count: its backup was given up before it had finished, and something is missing (%.200s)", hex, why.text);
+		buf_add(&c->snapshots, id->b, ID_SIZE);
+		return 0;
+	}
+	if (done < 0 && (why.kind == ERR_CANCELLED || why.kind == ERR_NOMEM))
+		return error_set(err, why.kind, "%s", why.text);
+	if (done < 0)
+		return error_set(err, why.kind, "snapshot %.16s: %s; nothing was deleted. Run twofold check", hex, why.text);
+	c->report.snapshots++;
+	buf_add(&c->snapshots, id->b, ID_SIZE);
+	if (!buf_ok(&c->snapshots))
+		return error_set(err, ERR_NOMEM, "walk snapshots: out of memory");
+	return fenced && !c->options->dry_run ? confirm(c, id, &s, err) : 0;
+}
+
+/* Rows count where their pack is there now: a session that was given up may have woken up, and named packs that are gone. What an earlier collection marked goes, so any other place is better. */
+static int trust_what_is_there(struct collect *c, struct error *err)
+{
+	CLEAN_BUF struct buf listed = BUF_INIT;
+	if (ids_list(c->repo->store, "packs/", &listed, err) < 0)
+		return error_add(err, "list packs");
+	ids_order(&listed);
+	return index_trust_only(c->repo->index, &listed, err) < 0 ? -1 : index_mark(c->repo->index, &c->marks.packs, err);
+}
+
+static int refuse_damaged(void *cookie, const struct id *segment, const struct error *why)
+{
+	(void)segment;
+	*(struct error *)cookie = *why;
+	return 1;
+}
+
+/* anew: from the store, and without what the local cache has merged, where a chunk has one place only. */
+static int load_index(struct collect *c, bool anew, struct error *err)
+{
+	struct repo *r = c->repo;
+	struct error why = { 0 };
+	int done = anew ? repo_load_index_anew(r, refuse_damaged, &why, err) : r->index ? index_refresh(r->index, NULL, err) : repo_load_index(r, err);
+	if (why.kind != ERR_NONE)
+		return error_set(err, why.kind, "a part of the index is damaged (%.300s), so nothing was deleted; run twofold repair", why.text);
+	if (done < 0 || trust_what_is_there(c, err) < 0)
+		return -1;
+	row_set_done(&c->live);
+	return row_set_new(&c->live, index_row_limit(r->index), err);
+}
+
+static int walk_all(struct collect *c, bool anew, struct error *err)
+{
+	CLEAN_BUF struct buf ids = BUF_INIT;
+	c->report.snapshots = c->report.unconfirmed = c->report.live_chunks = 0;
+	buf_clear(&c->snapshots);
+	/* The index after the snapshots: so all that they refer to is in it. */
+	if (ids_list(c->repo->store, object_prefix(SEAL_SNAPSHOT), &ids, err) < 0 || load_index(c, anew, err) < 0)
+		return -1;
+	for (size_t at = 0; at < ids.len; at += ID_SIZE) {
+		struct id id;
+		memcpy(id.b, ids.data + at, ID_SIZE);
+		if (walk_one(c, &id, err) < 0)
+			return -1;
+	}
+	ids_order(&c->snapshots);
+	return 0;
+}
+
+int collect_walk(struct collect *c, struct error *err)
+{
+	struct error why = { 0 };
+	if (walk_all(c, false, &why) == 0)
+		return 0;
+	if (why.kind != ERR_CORRUPT && why.kind != ERR_NOT_FOUND)
+		return error_set(err, why.kind, "%s", why.text);
+	return walk_all(c, true, err); /* a listing is no instant, and a cache may be stale: only what is missing twice is missing */
+}
+
+/* --- how much of each pack ------------------------------------------------------------------- */
+
+static int map_rows(struct collect *c, struct error *err)
+{
+	const struct index *x = c->repo->index;
+	uint32_t row = 0;
+	c->pack_rows = 0;
+	for (size_t i = 0; i < index_segments(x); i++)
+		c->pack_rows += index_segment(x, i)->pack_count;
+	c->pack_of_row = malloc(((size_t)c->pack_rows + 1) * sizeof *c->pack_of_row);
+	if (!c->pack_of_row)
+		return error_set(err, ERR_NOMEM, "out of memory for %u packs", c->pack_rows);
+	for (size_t i = 0; i < index_segments(x); i++) {
+		const struct segment *s = index_segment(x, i);
+		for (uint32_t k = 0; k < s->pack_count; k++, row++) {
+			struct segment_pack pack;
+			segment_pack_at(s, k, &pack);
+			struct pack_info *p = index_segment_is_gone(x, i) ? NULL : collect_pack(c, &pack.id);
+			c->pack_of_row[row] = p ? (uint32_t)(p - (struct pack_info *)(void *)c->packs.data) : UINT32_MAX;
+			if (!p || p->flags & PACK_INDEXED)
+				continue;
+			p->flags |= PACK_INDEXED;
+			p->kind = pack.kind;
+			p->segment = (uint32_t)i;
+		}
+	}
+	return 0;
+}
+
+#define ROWS_AT_ONCE 65536u /* between giving the index's pages back */
+
+static int account_segment(struct collect *c, size_t number, uint32_t first_pack, uint64_t first_chunk, struct error *err)
+{
+	const struct segment *s = index_segment(c->repo->index, number);
+	struct pack_info *packs = (void *)c->packs.data;
+	struct segment_block block;
+	for (uint32_t row = 0; row < s->block_count; row++) {
+		if (segment_block_at(s, row, &block, err) < 0)
+			return -1;
+		uint32_t at = c->pack_of_row[first_pack + block.pack];
+		if (at != UINT32_MAX && packs[at].segment == number)
+			packs[at].total += block.raw_length;
+	}
+	for (uint64_t row = 0; row < s->chunk_count; row++) {
+		struct segment_chunk chunk;
+		if (row % ROWS_AT_ONCE == 0) {
+			index_give_back(c->repo->index);
+			if (collect_stopped(c, err) < 0)
+				return -1;
+		}
+		if (!row_set_has(&c->live, first_chunk + row))
+			continue;
+		segment_chunk_at(s, row, &chunk);
+		if (segment_block_at(s, chunk.block, &block, err) < 0)
+			return -1;
+		uint32_t at = c->pack_of_row[first_pack + block.pack];
+		if (at != UINT32_MAX) /* else of a pack that came after the packs were listed */
+			packs[at].live += chunk.length;
+	}
+	return 0;
+}
+
+int collect_account(struct collect *c, struct error *err)
+{
+	uint32_t first_pack = 0;
+	uint64_t first_chunk = 0;
+	if (map_rows(c, err) < 0)
+		return -1;
+	for (size_t i = 0; i < index_segments(c->repo->index); i++) {
+		const struct segment *s = index_segment(c->repo->index, i);
+		if (!index_segment_is_gone(c->repo->index, i) && account_segment(c, i, first_pack, first_chunk, err) < 0)
+			return -1;
+		first_pack += s->pack_count;
+		first_chunk += s->chunk_count;
+	}
+	return 0;
+}
+
+/* --- what came since -------------------------------------------------------------------------- */
+
+/* index_mark and index_trust_only as things are now. */
+static int mark_going(struct collect *c, struct error *err)
+{
+	CLEAN_BUF struct buf going = BUF_INIT, listed = BUF_INIT;
+	if (index_refresh(c->repo->index, NULL, err) < 0 || ids_list(c->repo->store, "packs/", &listed, err) < 0 || collect_going(c, 0, &going, err) < 0)
+		return -1;
+	ids_order(&listed);
+	return index_trust_only(c->repo->index, &listed, err) < 0 ? -1 : index_mark(c->repo->index, &going, err);
+}
+
+static void add_missed(struct collect *c, const struct buf *some, bool only_found, struct buf *missed)
+{
+	const struct unsettled *u = (const void *)some->data;
+	for (size_t i = 0; i < some->len / sizeof *u; i++) {
+		struct place place;
+		bool found = true;
+		if (only_found && (index_find(c->repo->index, &u[i].id, &found, &place, NULL) < 0 || !found))
+			continue;
+		buf_add(missed, &u[i], sizeof u[i]);
+	}
+}
+
+int collect_walk_new(struct collect *c, struct buf *missed, struct error *err)
+{
+	CLEAN_BUF struct buf ids = BUF_INIT;
+	bool marked = false;
+	if (ids_list(c->repo->store, object_prefix(SEAL_SNAPSHOT), &ids, err) < 0)
+		return -1;
+	for (size_t at = 0; at < ids.len; at += ID_SIZE) {
+		CLEAN(snapshot_done) struct snapshot s = { 0 };
+		CLEAN_BUF struct buf some = BUF_INIT;
+		struct error why = { 0 };
+		struct id id;
+		memcpy(id.b, ids.data + at, ID_SIZE);
+		if (ids_have(&c->snapshots, &id))
+			continue;
+		if (!marked && mark_going(c, err) < 0)
+			return -1;
+		marked = true;
+		int done = repo_snapshot_read(c->repo, &id, &s, &why);
+		if (done < 0 && why.kind == ERR_NOT_FOUND)
+			continue; /* forgotten this moment */
+		bool fenced = done == 0 && marks_is_fenced(&c->marks, &s.session);
+		if (done == 0)
+			done = settle_find(c->repo, &s, &some, &why);
+		/* One of a fenced session may lack what it likes: it does not count, and whoever confirms it looks again. What it has stays. */
+		if (done == 0 || (fenced && why.kind == ERR_NOT_FOUND)) {
+			add_missed(c, &some, fenced, missed);
+			continue;
+		}
+		return error_set(err, why.kind, "look at a snapshot that came meanwhile: %s; nothing was deleted", why.text);
+	}
+	return buf_ok(missed) ? 0 : error_set(err, ERR_NOMEM, "out of memory");
+}
