@@ -42,6 +42,11 @@ need() {
 	fi
 }
 
+# want GROUP...: like need, but goes on without.
+want() {
+	(need "$@") || true
+}
+
 install_packages() {
 	local names
 	read -r -a names <<<"$1"

@@ -41,12 +41,22 @@ program_tests() {
 	count_line "$scratch/program.log"
 }
 
-# crash_tests FOLDER [OPERATION...]: every operation, ended at every point.
+# crash_tests FOLDER [OPERATION...]: every operation, ended at every call to a store, and the real program at every system call.
 crash_tests() {
-	local folder=$1
+	local folder=$1 option
 	shift
 	"$folder/tests/crash/crash" "$@" | tee "$scratch/crash.log" || true
 	count_line "$scratch/crash.log"
+	if ! command -v python3 >/dev/null; then
+		echo 'skipped crash: python3 is not installed'
+		count 0 0 1
+		return
+	fi
+	for option in --self-test ''; do
+		# shellcheck disable=SC2086 # no word at all where it is empty
+		tests/crash/real.py "$folder/twofold" "$folder/tests/crash/shim.so" $option "$@" | tee "$scratch/crash.log" || true
+		count_line "$scratch/crash.log"
+	done
 }
 
 # soak_tests FOLDER SECONDS [SEED [COUNT]]
@@ -70,8 +80,19 @@ one() {
 	fi
 }
 
+# Servers for the tests, where they can be had; s3rver of exactly the versions in tests/s3rver.
+servers() {
+	want servers
+	[ ! -f build-s3rver/node_modules/s3rver/bin/s3rver.js ] || return 0
+	mkdir -p build-s3rver
+	cp tests/s3rver/package*.json build-s3rver/
+	(cd build-s3rver && npm ci --ignore-scripts --no-audit --no-fund) >"$scratch/npm.log" 2>&1 ||
+		echo "dev: s3rver could not be installed from npm; the tests that need it are skipped" >&2
+}
+
 cmd_test() {
 	need build test
+	servers
 	build_plain
 	unit_tests build
 	one layers tools/check-layers
@@ -90,6 +111,7 @@ sanitizer_options() {
 
 cmd_asan() {
 	need test
+	servers
 	build_asan
 	sanitizer_options
 	unit_tests build-asan --timeout-multiplier 4
@@ -150,6 +172,7 @@ cmd_fuzz() {
 
 cmd_cover() {
 	need test
+	servers
 	build_cover
 	unit_tests build-cover
 	program_tests "$PWD/build-cover/twofold"

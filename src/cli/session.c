@@ -128,14 +128,17 @@ static int unlock(struct cli *cli, const struct location *location, const char *
 static int check_location(struct cli *cli, const struct location *location, unsigned flags, struct error *err)
 {
 	bool exists = false;
-	if (repo_exists(location->text, &exists, err) < 0)
+	struct error why = { 0 };
+	if (repo_exists(location->text, &exists, &why) < 0) {
+		*err = why;
 		return error_add(err, "open repository");
+	}
 	if (exists)
 		return 0;
 	if (location->is_default && (flags & SESSION_CREATE))
 		return make(cli, location, 0, err);
-	return error_set(err, ERR_NOT_FOUND, "open repository: %s is not a twofold repository; make one with: twofold init %s%s", location->text,
-	                 location->is_default ? "" : "--repo ", location->is_default ? "" : location->text);
+	return error_set(err, ERR_NOT_FOUND, "open repository: %s is not a twofold repository%s%.250s%s; make one with: twofold init %s%s", location->text,
+	                 why.text[0] ? " (" : "", why.text, why.text[0] ? ")" : "", location->is_default ? "" : "--repo ", location->is_default ? "" : location->text);
 }
 
 int cli_open_repo(struct cli *cli, unsigned flags, struct repo **ret, struct error *err)

@@ -145,6 +145,12 @@ static int list_keys(struct store *store, struct listed_keys *ret, struct error 
 	return 0;
 }
 
+/* A key is there and may be whole, but the store did not give it. */
+static bool is_unread(const struct listed_keys *list)
+{
+	return list->damaged && list->first_error.kind != ERR_CORRUPT && list->first_error.kind != ERR_UNSUPPORTED;
+}
+
 static int open_key(const struct listed_key *item, const struct repo_secret *secret, uint8_t *ret_masters, bool *ret_ok, struct error *err)
 {
 	*ret_ok = false;
@@ -170,6 +176,8 @@ int keys_unlock(struct store *store, const struct repo_secret *secret, struct id
 			return 0;
 		}
 	}
+	if (is_unread(&list))
+		return error_set(err, list.first_error.kind, "open repository %s: no key that could be read fits: %.300s", store->location, list.first_error.text);
 	if (list.damaged)
 		return error_set(err, ERR_AUTH, "open repository %s: no key fits, and one is damaged: %.300s", store->location, list.first_error.text);
 	return error_set(err, ERR_AUTH, "open repository %s: wrong %s; check %s and try again", store->location,
@@ -231,6 +239,8 @@ int repo_key_remove(struct repo *r, const struct id *id, struct error *err)
 	/* One from before a change of the master key that was interrupted does not open what is new. */
 	for (size_t i = 0; i < list.count; i++)
 		others += !id_equal(&list.items[i].id, id) && list.items[i].key.wrapped.count >= epochs;
+	if (others == 0 && is_unread(&list))
+		return error_set(err, list.first_error.kind, "remove key: no other key could be read: %.300s", list.first_error.text);
 	if (others == 0)
 		return error_set(err, ERR_INVALID, "remove key: it is the last one that works, nothing could open the repository any more; add another first");
 	return remove_key(r->store, id, err);
@@ -269,6 +279,14 @@ static int match_secrets(struct listed_keys *list, const struct repo_secret *sec
 	return 0;
 }
 
+/* One that could not be read this time is not one to leave behind. */
+static int refuse_unread(const struct listed_keys *list, struct error *err)
+{
+	if (!is_unread(list))
+		return 0;
+	return error_set(err, list->first_error.kind, "change the master key: a key could not be read: %.300s", list->first_error.text);
+}
+
 static int refuse_lost(const struct listed_keys *list, struct error *err)
 {
 	if (list->damaged)
@@ -291,7 +309,7 @@ int repo_key_rotate(struct repo *r, const struct repo_secret *secrets, size_t co
 	const uint8_t *now_held = seal_masters(r->keys, &epochs);
 	if (epochs == SEAL_EPOCHS_MAX)
 		return error_set(err, ERR_INVALID, "change the master key: it was changed %u times, which is as often as can be; copy the repository into a new one", epochs - 1);
-	if (list_keys(r->store, &list, err) < 0 || match_secrets(&list, secrets, count, err) < 0 || (!revoke && refuse_lost(&list, err) < 0))
+	if (list_keys(r->store, &list, err) < 0 || refuse_unread(&list, err) < 0 || match_secrets(&list, secrets, count, err) < 0 || (!revoke && refuse_lost(&list, err) < 0))
 		return -1;
 	memcpy(masters.b, now_held, (size_t)epochs * SEAL_KEY_SIZE);
 	seal_random(masters.b + (size_t)epochs * SEAL_KEY_SIZE, SEAL_KEY_SIZE);

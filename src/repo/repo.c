@@ -39,6 +39,8 @@ int repo_exists(const char *location, bool *ret_found, struct error *err)
 			return -1;
 		}
 		*ret_found = false;
+		if (err)
+			*err = why;
 		return 0;
 	}
 	return store->ops->stat(store, HEADER_KEY, ret_found, &size, err);

@@ -47,7 +47,7 @@ int repo_open_store(struct repo **ret, struct store *store, const struct repo_se
 void repo_free(struct repo *r);
 DEFINE_CLEAN(repo, repo_free)
 #define CLEAN_REPO CLEAN(repo_cleanup)
-/* ret_found: does location hold a repository's header? */
+/* ret_found: does location hold a repository's header? Where it is false because the place itself is missing, err says so. */
 int repo_exists(const char *location, bool *ret_found, struct error *err);
 
 int repo_load_index(struct repo *r, struct error *err);

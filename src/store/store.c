@@ -16,6 +16,7 @@ struct kind {
 static const struct kind kinds[] = {
 	{ "file://", store_open_local, false },
 	{ "sftp://", store_open_sftp, true },
+	{ "s3://", store_open_s3, false }, /* tries single requests again by itself */
 };
 
 static bool has_scheme(const char *location)

@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "repo/parity.h"
+#include "repo/repair.h"
 #include "sim.h"
 #include "store/chaos.h"
 #include "world.h"
@@ -30,7 +32,7 @@ struct scene {
 
 struct operation {
 	const char *name;
-	enum { ON_NOTHING, ON_EMPTY, ON_BACKUPS } on; /* what it begins with */
+	enum { ON_NOTHING, ON_EMPTY, ON_BACKUPS, ON_NO_INDEX, ON_DAMAGED, BASES } on; /* what it begins with */
 	int (*run)(const struct scene *s, struct store *store, struct error *err);
 	const char *makes, *removes; /* tags */
 	int (*done)(const struct scene *s, struct journal *j, struct error *err); /* has it done its work? NULL: see makes, removes */
@@ -184,6 +186,110 @@ static int done_key_change(const struct scene *s, struct journal *j, struct erro
 	return done_key_remove(s, j, err) < 0 ? -1 : opens(j, &third_secret, err);
 }
 
+static void hear_rotate(void *cookie, const struct id *before, const struct id *after, const struct key_object *key)
+{
+	(void)cookie;
+	(void)before;
+	(void)after;
+	(void)key;
+}
+
+/* The keys of the tests may all be there or, after a first try, changed already. */
+static int run_key_rotate(const struct scene *s, struct store *store, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	const struct repo_secret secrets[] = { world_secret, world_other_secret };
+	(void)s;
+	return world_open(&repo, store, err) < 0 ? -1 : repo_key_rotate(repo, secrets, 2, false, hear_rotate, NULL, err);
+}
+
+static int done_key_rotate(const struct scene *s, struct journal *j, struct error *err)
+{
+	(void)s;
+	return opens(j, &world_secret, err) < 0 ? -1 : opens(j, &world_other_secret, err);
+}
+
+/* --- parity, repair */
+
+static void hear_left_out(void *cookie, const char *name, const struct error *why)
+{
+	(void)name;
+	error_keep_first(cookie, why);
+}
+
+static void hear_healed(void *cookie, const char *object, const char *how)
+{
+	(void)cookie;
+	(void)object;
+	(void)how;
+}
+
+static void hear_lost(void *cookie, const char *object, const char *why)
+{
+	struct error lost = { 0 };
+	error_set(&lost, ERR_IO, "%s: %s", object, why);
+	error_keep_first(cookie, &lost);
+}
+
+static void hear_hit(void *cookie, const struct id *snapshot, const char *path, size_t path_len, const char *area, const char *what, bool cut)
+{
+	(void)snapshot;
+	(void)path_len;
+	(void)cut;
+	hear_lost(cookie, path ? path : area, what);
+}
+
+static void hear_replaced(void *cookie, const struct id *old, const struct id *new)
+{
+	(void)cookie;
+	(void)old;
+	(void)new;
+}
+
+/* What it tells as left out, or lost, is a warning, and the exit code says so. */
+static int told(int result, const struct error *warning, struct error *err)
+{
+	if (result < 0 || warning->kind == ERR_NONE)
+		return result;
+	*err = *warning;
+	return -1;
+}
+
+static int run_parity_add(const struct scene *s, struct store *store, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	struct error warning = { 0 };
+	struct parity_options options = { .percent = 50, .left_out = hear_left_out, .cookie = &warning };
+	struct parity_report report;
+	(void)s;
+	return world_open(&repo, store, err) < 0 ? -1 : told(parity_add(repo, &options, &report, err), &warning, err);
+}
+
+static int done_parity_add(const struct scene *s, struct journal *j, struct error *err)
+{
+	struct store *store;
+	struct parity_status status;
+	(void)s;
+	if (store_open_journal(&store, j, err) < 0)
+		return -1;
+	int result = parity_status(store, &status, err);
+	store_close(store);
+	if (result == 0 && (status.bare_objects || !status.groups || status.damaged))
+		return error_set(err, ERR_IO, "%llu objects have no parity, %llu parity objects are damaged", (unsigned long long)status.bare_objects, (unsigned long long)status.damaged);
+	return result;
+}
+
+static int run_repair(const struct scene *s, struct store *store, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	struct repair_options options = { .host = "host", .level = 1 };
+	struct error warning = { 0 };
+	struct repair_sink sink = { hear_healed, hear_lost, hear_hit, hear_replaced, &warning };
+	struct repair_report report;
+	(void)s;
+	return world_open(&repo, store, err) < 0 ? -1 : told(repo_repair(repo, &options, &sink, &report, err), &warning, err);
+}
+
 static const struct operation operations[] = {
 	{ .name = "init", .on = ON_NOTHING, .run = run_init, .done = nothing_to_do },
 	{ .name = "backup, first", .on = ON_EMPTY, .run = run_backup, .makes = "files-2", .stores = true },
@@ -197,6 +303,11 @@ static const struct operation operations[] = {
 	{ .name = "key add", .on = ON_BACKUPS, .run = run_key_add, .done = done_key_add },
 	{ .name = "key remove", .on = ON_BACKUPS, .run = run_key_remove, .done = done_key_remove },
 	{ .name = "key change", .on = ON_BACKUPS, .run = run_key_change, .done = done_key_change },
+	{ .name = "key rotate", .on = ON_BACKUPS, .run = run_key_rotate, .done = done_key_rotate },
+	{ .name = "parity add", .on = ON_BACKUPS, .run = run_parity_add, .done = done_parity_add },
+	{ .name = "repair, nothing to do", .on = ON_BACKUPS, .run = run_repair, .done = nothing_to_do },
+	{ .name = "repair, no index", .on = ON_NO_INDEX, .run = run_repair, .done = nothing_to_do },
+	{ .name = "repair, from parity", .on = ON_DAMAGED, .run = run_repair, .done = nothing_to_do },
 };
 
 /* --- ways to fail ------------------------------------------------------------------------------ */
@@ -261,7 +372,7 @@ static int in_machine(struct trial *t, void (*run)(void *))
 static void expect_base(struct trial *t)
 {
 	t->count = 0;
-	if (t->op->on == ON_BACKUPS) {
+	if (t->op->on >= ON_BACKUPS) {
 		t->expected[t->count++] = (struct expected){ .tag = "files-1", .tree = t->scene->tree_before };
 		t->expected[t->count++] = (struct expected){ .tag = "image-1", .image = true, .disk = t->scene->disk_before };
 		for (size_t i = 0; i < t->count; i++)
@@ -339,7 +450,8 @@ static int judge(struct trial *t, const struct way *way, uint64_t full, struct e
 	bool succeeded = t->result == 0 && way->strike.then != CHAOS_DEAD;
 	if (judge_end(t, way, err) < 0)
 		return -1;
-	if (t->op->on != ON_NOTHING && in_machine(t, run_verify) < 0) {
+	/* What was damaged before may be so still. */
+	if (t->op->on != ON_NOTHING && t->op->on <= ON_BACKUPS && in_machine(t, run_verify) < 0) {
 		*err = t->err;
 		return error_add(err, "afterwards");
 	}
@@ -357,7 +469,8 @@ static int judge(struct trial *t, const struct way *way, uint64_t full, struct e
 	if (t->op->stores && all > (way->unheard ? 2 * full : full) + SLACK)
 		return error_set(err, ERR_IO, "stored %llu bytes in all where %llu do (%llu the first time)", (unsigned long long)all, (unsigned long long)full,
 		                 (unsigned long long)stored);
-	if (journal_objects(t->journal, "sessions/"))
+	/* That of an interrupted repair is ended by the next writer. */
+	if (t->op->run != run_repair && journal_objects(t->journal, "sessions/"))
 		return error_set(err, ERR_IO, "a session is left");
 	return 0;
 }
@@ -393,7 +506,7 @@ static void run_row(const struct scene *s, const struct operation *op)
 				good++;
 				continue;
 			}
-			if (failed++ < 40)
+			if (failed++ < 400)
 				printf("not ok %s, %s call %llu of %llu: %s\n", op->name, ways[w].name, (unsigned long long)at, (unsigned long long)calls, err.text);
 		}
 	passed += good;
@@ -439,8 +552,34 @@ static void prepare_backups(void *arg)
 	must(model_disk_change(&s->disk, 4, &err), &err);
 }
 
-/* Bases: [0] nothing, [1] a repository, [2] one with backups. */
-static void prepare(struct scene *s, struct journal *bases[3])
+static void prepare_parity(void *arg)
+{
+	struct scene *s = arg;
+	struct error err;
+	must(run_parity_add(s, on(s->base), &err), &err);
+}
+
+static int note_key(void *cookie, const char *key, uint64_t size)
+{
+	(void)size;
+	buf_add(cookie, key, strlen(key) + 1);
+	return 0;
+}
+
+/* Removes all objects under prefix, or flips a bit in the middle of each. */
+static void damage_all(struct journal *j, const char *prefix, bool gone)
+{
+	CLEAN_BUF struct buf keys = BUF_INIT;
+	struct error err;
+	struct store *store = on(j);
+	must(store->ops->list(store, prefix, note_key, &keys, &err), &err);
+	for (size_t at = 0; at < keys.len; at += strlen((char *)keys.data + at) + 1)
+		must(gone ? store->ops->remove(store, (char *)keys.data + at, &err) : journal_damage(j, (char *)keys.data + at, 300, false, &err), &err);
+	store_close(store);
+}
+
+/* By operation.on: nothing; a repository; one with backups; one without its index; one with parity and damaged snapshots. */
+static void prepare(struct scene *s, struct journal *bases[BASES])
 {
 	struct error err;
 	char path[96];
@@ -462,6 +601,14 @@ static void prepare(struct scene *s, struct journal *bases[3])
 	m.run = prepare_backups;
 	sim_run(&m, 1, NULL, NULL);
 	bases[2] = s->base;
+	must(journal_copy(&s->base, bases[2], &err), &err);
+	damage_all(s->base, "index/", true);
+	bases[3] = s->base;
+	must(journal_copy(&s->base, bases[2], &err), &err);
+	m.run = prepare_parity;
+	sim_run(&m, 1, NULL, NULL);
+	damage_all(s->base, "snapshots/", false);
+	bases[4] = s->base;
 }
 
 static bool wanted(int argc, char **argv, const char *name)
@@ -475,7 +622,7 @@ static bool wanted(int argc, char **argv, const char *name)
 int main(int argc, char **argv)
 {
 	struct scene scene = { .base = NULL };
-	struct journal *bases[3];
+	struct journal *bases[BASES];
 	struct error err;
 	must(seal_init(&err), &err);
 	prepare(&scene, bases);
@@ -485,7 +632,7 @@ int main(int argc, char **argv)
 		if (wanted(argc, argv, operations[i].name))
 			run_row(&scene, &operations[i]);
 	}
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < BASES; i++)
 		journal_free(bases[i]);
 	world_remove_folder(scene.folder);
 	printf("%u passed, %u failed, 0 skipped\n", passed, failed);

@@ -1,0 +1,199 @@
+#!/usr/bin/env bash
+# Repositories on S3: Ceph's gateway, and a sloppy server that ignores conditions and checksums. One of each serves all tests of the file.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib-ceph.sh"
+
+trap 'servers_stop; cleanup' EXIT
+while read -r name; do unset "$name"; done < <(compgen -e AWS_)
+ceph_start "$base/ceph" >"$base/ceph-log" 2>&1
+ceph_state=$? ceph_missing=$missing ceph_endpoint=${S3_ENDPOINT:-}
+sloppy_start "$base/sloppy" >"$base/sloppy-log" 2>&1
+sloppy_state=$? sloppy_missing=$missing sloppy_endpoint=${S3_ENDPOINT:-}
+
+# use_ceph, use_sloppy: keys and an empty bucket of this test's own, whose name is in $bucket; the repository is in it.
+use_ceph() {
+	[ $ceph_state != 77 ] || skip "$ceph_missing"
+	[ $ceph_state = 0 ] || { cat "$base/ceph-log"; return 1; }
+	S3_ENDPOINT=$ceph_endpoint AWS_ACCESS_KEY_ID=AKTESTER AWS_SECRET_ACCESS_KEY=secret/of+tester
+	use_bucket
+}
+
+use_sloppy() {
+	[ $sloppy_state != 77 ] || skip "$sloppy_missing"
+	[ $sloppy_state = 0 ] || { cat "$base/sloppy-log"; return 1; }
+	S3_ENDPOINT=$sloppy_endpoint AWS_ACCESS_KEY_ID=S3RVER AWS_SECRET_ACCESS_KEY=S3RVER
+	use_bucket
+}
+
+use_bucket() {
+	export AWS_ENDPOINT_URL=$S3_ENDPOINT
+	bucket=bucket-$RANDOM$RANDOM
+	s3_bucket "$bucket" >/dev/null
+	export TWOFOLD_REPOSITORY=s3://$bucket/some/folder
+}
+
+# Names of the objects below a prefix of the bucket.
+objects() {
+	s3 GET "/$bucket?list-type=2&prefix=${1//\//%2F}" | grep -o '<Key>[^<]*</Key>' | sed 's/<[^>]*>//g'
+}
+
+# Bytes that do not shrink, so that packs are large: the same for the same name.
+noise() { # FILE MIB
+	head -c "$(($2 << 20))" /dev/zero | openssl enc -aes-128-ctr -pass "pass:$1" -nosalt -md sha256 >"$1" 2>/dev/null
+}
+
+round_trip() {
+	mktree tree 26
+	noise tree/large 70
+	expect 0 twofold init
+	expect 0 twofold backup tree
+	expect 0 twofold restore latest --target back
+	same_tree tree "back$PWD/tree"
+	echo more >tree/more
+	expect 0 twofold backup tree
+	expect 0 twofold check --read-data
+}
+
+image_round_trip() {
+	needs_tool mkfs.ext4
+	mkdir tree
+	noise tree/large 20
+	truncate -s 64M disk
+	mkfs.ext4 -q -d tree disk
+	expect 0 twofold init
+	expect 0 twofold image disk
+	expect 0 twofold restore-image latest --target back
+	[ "$(stat -c %s disk)" = "$(stat -c %s back)" ]
+	debugfs -R 'dump large copy' back 2>/dev/null
+	cmp tree/large copy
+}
+
+test_contract() {
+	use_ceph
+	[ -x "$BUILD/test-store-s3" ] || skip 'the unit tests are not built'
+	"$BUILD/test-store-s3" live "s3://$bucket/p q+ä"
+}
+
+test_contract_sloppy() {
+	use_sloppy
+	[ -x "$BUILD/test-store-s3" ] || skip 'the unit tests are not built'
+	TWOFOLD_TEST_SLOPPY=1 "$BUILD/test-store-s3" live "s3://$bucket/p q"
+}
+
+test_files() {
+	use_ceph
+	round_trip
+	# Packs came in several parts.
+	s3 GET "/$bucket?list-type=2&prefix=some%2Ffolder%2Fpacks%2F" | grep -q -e '-[2-9]&quot;</ETag>'
+}
+
+test_files_sloppy() { use_sloppy && round_trip; }
+test_image() { use_ceph && image_round_trip; }
+test_image_sloppy() { use_sloppy && image_round_trip; }
+
+test_bucket() {
+	use_ceph
+	expect 1 twofold --repo s3://no-such-bucket/x snapshots
+	says 'there is no such bucket'
+	expect 0 twofold init s3://made-by-init/x
+	expect 0 twofold --repo 's3://made-by-init/x?region=us-east-1&style=path' snapshots
+	expect 1 twofold init s3://made-by-init/x
+	says 'there is one already'
+}
+
+test_wrong_keys() {
+	use_ceph
+	expect 0 twofold init
+	AWS_ACCESS_KEY_ID=nobody expect 1 twofold snapshots
+	says 'the server does not know this access key'
+	AWS_SECRET_ACCESS_KEY=wrong expect 1 twofold snapshots
+	says 'the secret key does not belong to the access key'
+	AWS_ACCESS_KEY_ID='' expect 1 twofold snapshots
+	says 'no access key for S3'
+	ceph_admin user create --uid other --display-name other --access-key AKOTHER --secret-key other >/dev/null
+	AWS_ACCESS_KEY_ID=AKOTHER AWS_SECRET_ACCESS_KEY=other expect 1 twofold snapshots
+	says 'AccessDenied'
+	AWS_ENDPOINT_URL=http://127.0.0.1:9 expect 1 twofold snapshots
+	says 'cannot be reached'
+	AWS_ENDPOINT_URL=https://${S3_ENDPOINT#http://} expect 1 twofold snapshots
+	says 'no secure connection'
+}
+
+test_wrong_clock() {
+	needs_tool faketime
+	use_ceph
+	expect 0 twofold init
+	expect 1 faketime '2001-02-03 04:05:06' "$TWOFOLD" snapshots
+	says "this machine's clock says 2001-02-03 04:05:0"
+}
+
+# Objects of others, and many of them, below the same prefix.
+test_foreign_objects() {
+	use_ceph
+	expect 0 twofold init
+	for key in README packs/.DS_Store index/../x snapshots/UPPER 'packs/00/%20x'; do
+		s3 PUT "/$bucket/some/folder/$key" --path-as-is -d foreign >/dev/null
+	done
+	s3 PUT "/$bucket/some/folder-2/keys/x" -d foreign >/dev/null
+	mkdir tree && echo hello >tree/file
+	expect 0 twofold backup tree
+	expect 0 twofold check --read-data
+	[ "$(objects some/folder/README)" = some/folder/README ]
+}
+
+# The keys are withdrawn while a backup runs: it fails and says why; what was stored serves the next run.
+test_keys_withdrawn() {
+	use_ceph
+	ceph_admin user create --uid brief --display-name brief --access-key AKBRIEF --secret-key brief >/dev/null
+	export AWS_ACCESS_KEY_ID=AKBRIEF AWS_SECRET_ACCESS_KEY=brief
+	bucket=brief-$RANDOM
+	s3_bucket $bucket >/dev/null
+	export TWOFOLD_REPOSITORY=s3://$bucket/x
+	expect 0 twofold init
+	mkdir tree
+	for i in 1 2 3 4 5; do noise "tree/$i" 40; done
+	mkfifo gate
+	twofold backup tree >log 2>&1 &
+	local backup=$!
+	wait_until 30 packs_there
+	ceph_admin key rm --uid brief --key-type s3 --access-key AKBRIEF >/dev/null
+	! wait $backup || { echo 'the backup ended well without keys'; return 1; }
+	grep -q 'the server does not know this access key' log || { cat log; return 1; }
+	ceph_admin key create --uid brief --key-type s3 --access-key AKAGAIN --secret-key again >/dev/null
+	export AWS_ACCESS_KEY_ID=AKAGAIN AWS_SECRET_ACCESS_KEY=again
+	expect 0 twofold --json backup tree
+	# Of 200 MiB of noise some was there.
+	[ "$(field added_stored)" -lt 200000000 ] || { cat out; return 1; }
+	expect 0 twofold restore latest --target back
+	same_tree tree "back$PWD/tree"
+	expect 0 twofold check --read-data
+}
+
+packs_there() { [ -n "$(objects x/packs/)" ]; }
+
+# The same, but somebody renews the keys in the file meanwhile: nobody notices.
+test_keys_renewed() {
+	use_ceph
+	ceph_admin user create --uid renewed --display-name renewed --access-key AKONE --secret-key one >/dev/null
+	export AWS_ACCESS_KEY_ID=AKONE AWS_SECRET_ACCESS_KEY=one
+	bucket=renewed-$RANDOM
+	s3_bucket $bucket >/dev/null
+	unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+	mkdir -p "$HOME/.aws" tree
+	printf '[default]\naws_access_key_id = AKONE\naws_secret_access_key = one\n' >"$HOME/.aws/credentials"
+	export TWOFOLD_REPOSITORY=s3://$bucket/x
+	expect 0 twofold init
+	for i in 1 2 3; do noise "tree/$i" 40; done
+	twofold backup tree >log 2>&1 &
+	local backup=$!
+	export AWS_ACCESS_KEY_ID=AKONE AWS_SECRET_ACCESS_KEY=one
+	wait_until 30 packs_there
+	ceph_admin key create --uid renewed --key-type s3 --access-key AKTWO --secret-key two >/dev/null
+	printf '[default]\naws_access_key_id = AKTWO\naws_secret_access_key = two\n' >"$HOME/.aws/credentials"
+	ceph_admin key rm --uid renewed --key-type s3 --access-key AKONE >/dev/null
+	wait $backup || { cat log; return 1; }
+	unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+	expect 0 twofold check --read-data
+}
+
+run_cases
