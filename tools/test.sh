@@ -91,12 +91,13 @@ servers() {
 }
 
 cmd_test() {
-	need build test
+	need build test model
 	servers
 	build_plain
 	unit_tests build
 	one layers tools/check-layers
 	one 'layers: goes red' tools/check-layers --self-test
+	model_all quick
 	program_tests "$PWD/build/twofold"
 	soak_tests build 10 1
 	finish
