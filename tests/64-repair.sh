@@ -149,7 +149,7 @@ test_index_comes_back_from_the_packs() {
 }
 
 # The largest pack: noise in blocks of a chunk each, and a block of small files.
-largest_pack() { find repo/packs -type f -printf '%s %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2; }
+largest_pack() { find "$TWOFOLD_REPOSITORY/packs" -type f -printf '%s %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2; }
 
 test_what_is_whole_in_a_damaged_pack_is_saved() {
 	stored
@@ -160,8 +160,7 @@ test_what_is_whole_in_a_damaged_pack_is_saved() {
 	# The table too: the index still knows what is in it.
 	flip "$pack" $(($(stat -c %s "$pack") - 100))
 	expect 1 twofold check --read-data
-	code=0
-	twofold repair >out 2>err || code=$?
+	expect 1 twofold repair
 	gone "$pack"
 	here repo/aside/1/packs
 	grep -q 'chunks saved' out
@@ -174,6 +173,143 @@ test_what_is_whole_in_a_damaged_pack_is_saved() {
 	expect 0 twofold check --read-data
 	expect 0 twofold restore "latest:$PWD/tree" --target back
 	diff -r tree back
+}
+
+# Two packs of data and one of trees are damaged where no parity is.
+damage_much() {
+	local pack
+	pack=$(largest_pack)
+	flip "$pack" 100
+	# One that holds trees: the smallest.
+	pack=$(find repo/packs -type f -printf '%s %p\n' | sort -n | head -n 1 | cut -d ' ' -f 2)
+	rm "$pack"
+}
+
+test_what_is_lost_comes_from_another_repository() {
+	stored
+	needs repair
+	cp -a repo other
+	damage_much
+	expect 1 twofold check --read-data
+	expect 0 twofold repair --from other
+	expect 0 twofold check --read-data
+	local snapshot
+	for snapshot in $(cd repo/snapshots && ls); do
+		expect 0 twofold restore "$snapshot:$PWD/tree" --target "back-$snapshot"
+		expect 0 twofold --repo other restore "$snapshot:$PWD/tree" --target "back-other-$snapshot"
+		diff -r "back-$snapshot" "back-other-$snapshot"
+	done
+	# One with other keys has other chunks.
+	mkdir strange
+	twofold --repo strange init
+	expect 1 twofold repair --from strange
+	says 'other keys'
+}
+
+test_lost_chunks_come_from_another_repository() {
+	stored
+	needs repair
+	cp -a repo other
+	# The same chunks in packs of other names: repair itself cannot take whole objects from there.
+	flip "$(largest_pack)" 100
+	flip "$(TWOFOLD_REPOSITORY=other largest_pack)" $(($(stat -c %s "$(largest_pack)") / 2))
+	expect 1 twofold repair
+	expect 0 twofold repair --from other
+	grep -q 'chunks taken from the other' out
+	expect 0 twofold check --read-data
+	expect 0 twofold restore "latest:$PWD/tree" --target back
+	diff -r tree back
+}
+
+test_what_is_lost_comes_from_the_original_files() {
+	stored
+	needs repair
+	flip "$(largest_pack)" 100
+	expect 1 twofold repair
+	grep -q '^hit: .*noise' out
+	# A file that was changed since does not serve.
+	mv tree/noise saved
+	head -c 3000000 /dev/urandom >tree/noise
+	expect 1 twofold repair --originals
+	mv saved tree/noise
+	expect 0 twofold repair --originals --dry-run
+	expect 0 twofold repair --originals
+	grep -q 'original files' out
+	expect 0 twofold check --read-data
+	expect 0 twofold restore "latest:$PWD/tree" --target back
+	diff -r tree back
+}
+
+test_what_stays_lost_is_cut_out() {
+	stored
+	needs repair
+	mkdir -p tree/deep/er
+	seq 100 >tree/deep/er/numbers
+	twofold backup tree
+	flip "$(largest_pack)" 100
+	local before
+	before=$(cd repo/snapshots && ls)
+	expect 1 twofold repair
+	[ "$(cd repo/snapshots && ls)" = "$before" ]
+	expect 0 twofold repair --cut
+	grep -q '^cut: .*noise' out
+	[ "$(find repo/snapshots -type f | wc -l)" = 3 ]
+	[ "$(find repo/aside -path '*snapshots*' -type f | wc -l)" = 3 ]
+	expect 0 twofold check --read-data
+	code=0
+	twofold restore "latest:$PWD/tree" --target back >out 2>err || code=$?
+	[ $code = 3 ]
+	grep -q noise err
+	diff -r --exclude noise tree back
+	# What is left of the file stands where it was.
+	[ "$(stat -c %s back/noise)" = 3000000 ]
+	cmp -l tree/noise back/noise >differing || true
+	[ "$(wc -l <differing)" -lt 2900000 ]
+	# The next backup reads it again.
+	expect 0 twofold backup tree
+	expect 0 twofold restore "latest:$PWD/tree" --target again
+	diff -r tree again
+	expect 0 twofold repair
+}
+
+test_lost_trees_are_cut_out() {
+	stored
+	needs repair
+	mkdir -p tree/deep
+	seq 100 >tree/deep/numbers
+	twofold backup tree
+	rm "$(find repo/packs -type f -printf '%s %p\n' | sort -n | head -n 1 | cut -d ' ' -f 2)"
+	expect 1 twofold repair
+	expect 0 twofold repair --cut
+	expect 0 twofold check --read-data
+	for snapshot in $(cd repo/snapshots && ls); do
+		twofold restore "$snapshot:/" --target "back-$snapshot" >out 2>err || [ $? = 3 ]
+	done
+	expect 0 twofold backup tree
+	expect 0 twofold restore "latest:$PWD/tree" --target again
+	diff -r tree again
+}
+
+test_lost_parts_of_an_image_are_unreadable() {
+	needs init image restore-image repair
+	needs_tool mkfs.ext4
+	mkdir tree
+	head -c 3000000 /dev/urandom >tree/noise
+	seq 1000 >tree/numbers
+	truncate -s 20M disk
+	mkfs.ext4 -q -F -d tree disk
+	twofold init
+	twofold image disk
+	flip "$(largest_pack)" 100
+	expect 1 twofold repair
+	grep -q 'the disk' out
+	expect 0 twofold repair --cut
+	expect 0 twofold check --read-data
+	expect 3 twofold restore-image latest --target disk2
+	[ "$(stat -c %s disk2)" = "$(stat -c %s disk)" ]
+	expect 0 twofold image disk
+	expect 0 twofold restore-image latest --target disk3
+	"$TOOLS/imgcmp" disk disk3
 }
 
 run_cases

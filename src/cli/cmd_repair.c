@@ -8,10 +8,15 @@
 #include "repo/repair.h"
 
 struct repair_args {
-	bool dry_run, discard;
+	const char *from, *from_password;
+	bool originals, cut, dry_run, discard;
 };
 
 static const struct option_spec repair_options[] = {
+	OPTION_TEXT(struct repair_args, from, "from", 0, "LOCATION", "take what is lost from another repository that has the same chunks"),
+	OPTION_TEXT(struct repair_args, from_password, "from-password-file", 0, "FILE", "its password or key file (default: as for the repository itself)"),
+	OPTION_FLAG(struct repair_args, originals, "originals", 0, "take what is lost from the files that were backed up, where they are unchanged"),
+	OPTION_FLAG(struct repair_args, cut, "cut", 0, "write snapshots anew without what stays lost"),
 	OPTION_FLAG(struct repair_args, dry_run, "dry-run", 'n', "only say what is damaged, and what could be done"),
 	OPTION_FLAG(struct repair_args, discard, "discard-aside", 0, "only delete what earlier repairs have replaced and kept"),
 	OPTION_END,
@@ -109,6 +114,20 @@ static int open_entrance(struct cli *cli, const struct repair_options *options, 
 	return 0;
 }
 
+/* The other repository, as if --repo named it. */
+static int open_other(struct cli *cli, const struct repair_args *a, struct repo **ret, struct error *err)
+{
+	const struct cli_common own = cli->common;
+	if (!a->from)
+		return 0;
+	cli->common.repository = a->from;
+	if (a->from_password)
+		cli->common.password_file = a->from_password;
+	int done = cli_open_repo(cli, SESSION_INDEX, ret, err);
+	cli->common = own;
+	return done < 0 ? error_add(err, "--from %s", a->from) : 0;
+}
+
 static int discard(struct cli *cli, struct error *err)
 {
 	CLEAN_REPO struct repo *repo = NULL;
@@ -124,17 +143,24 @@ static int discard(struct cli *cli, struct error *err)
 static int repair_run(struct cli *cli, const void *args, struct error *err)
 {
 	const struct repair_args *a = args;
-	CLEAN_REPO struct repo *repo = NULL;
+	CLEAN_REPO struct repo *repo = NULL, *other = NULL;
 	struct repair_report report;
 	struct progress progress;
 	const struct repair_sink sink = { tell_healed, tell_lost, tell_hit, tell_replaced, cli };
-	struct repair_options options = { .dry_run = a->dry_run, .host = cli_host(), .level = 3, .progress = &progress };
+	struct repair_options options = { .dry_run = a->dry_run, .cut = a->cut, .originals = a->originals, .host = cli_host(), .level = 3, .progress = &progress };
 	if (a->discard)
 		return discard(cli, err);
+	if (a->from_password && !a->from)
+		return cli_usage(cli, err, "repair: --from-password-file says nothing without --from");
 	progress_init(&progress, cli_stop_flag());
 	int done = open_entrance(cli, &options, &sink, err);
 	if (done == 0)
 		done = cli_open_repo(cli, 0, &repo, err);
+	if (done == 0)
+		done = open_other(cli, a, &other, err);
+	if (done == 0 && other && !repo_same_chunks(repo, other))
+		done = error_set(err, ERR_INVALID, "repair: --from %s names its chunks by other keys; only a copy that was made with the same keys can be taken from", a->from);
+	options.from = other;
 	if (done == 0) {
 		cli_progress_start(cli, &progress, "repairing");
 		done = repo_repair(repo, &options, &sink, &report, err);
@@ -155,10 +181,11 @@ const struct command command_repair = {
 	.group = GROUP_REPOSITORY,
 	.summary = "heal what is damaged or lost, as far as anything is left to do it with",
 	.about = "Reads and authenticates every object. What is damaged or missing comes back from parity (twofold parity add), bit for bit; a lost index out of the packs; of packs that cannot be healed, what is "
-		 "whole is stored anew.\n"
+		 "whole is stored anew. What then still is missing comes from another repository that has the same chunks (--from), or out of the original files (--originals). Each line that begins with \"hit\" names a "
+		 "file that lacks something; --cut writes the snapshots anew without that: lost parts of files become holes, and the files are marked as incomplete.\n"
 		 "\n"
 		 "Nothing is overwritten: what is replaced is kept in the repository, below aside/, until --discard-aside.",
-	.examples = "twofold repair --dry-run\ntwofold repair\ntwofold repair --discard-aside",
+	.examples = "twofold repair --dry-run\ntwofold repair\ntwofold repair --from /media/usb/copy\ntwofold repair --originals --cut\ntwofold repair --discard-aside",
 	.options = repair_options,
 	.args_size = sizeof(struct repair_args),
 	.run = repair_run,

@@ -467,7 +467,8 @@ static void a_sample_reads_a_part(void **state)
 	struct check_options options = { .read_data = true, .percent = 1, .threads = 1 };
 	struct check_sink sink = { note_damage, note_hit, &f };
 	TEST_OK(repo_check(t.repo, &options, &sink, &f.report, &err));
-	assert_int_equal(f.report.packs_read, 1);
+	/* A small pack may not be a percent of the bytes. */
+	assert_in_range(f.report.packs_read, 1, f.report.packs - 1);
 	assert_int_equal(f.text.len, 0);
 }
 

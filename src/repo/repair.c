@@ -18,6 +18,18 @@ bool repair_may_give_up(const struct patient *t)
 	return t->why.kind != ERR_UNSUPPORTED && t->why.kind != ERR_AUTH;
 }
 
+bool repo_same_chunks(const struct repo *a, const struct repo *b)
+{
+	for (enum chunk_class class = CHUNK_DATA; class <= CHUNK_META; class++) {
+		struct id x, y;
+		seal_chunk_id(a->keys, class, "twofold", 7, &x);
+		seal_chunk_id(b->keys, class, "twofold", 7, &y);
+		if (!id_equal(&x, &y))
+			return false;
+	}
+	return true;
+}
+
 /* --- the way in ---------------------------------------------------------------------------- */
 
 /* The object's bytes as they are and as parity has them: differing, and the healed ones make sense? */
@@ -271,6 +283,8 @@ static int do_repair(struct repair *p, struct error *err)
 	if (find_damage(p, err) < 0 || heal_objects(p, err) < 0 || drop_segments(p, err) < 0)
 		return -1;
 	if (!o->dry_run && (load_index(p, err) < 0 || repair_index_packs(p, err) < 0 || repair_packs(p, err) < 0 || load_index(p, err) < 0))
+		return -1;
+	if (repair_snapshots(p, err) < 0)
 		return -1;
 	tell_unhealed(p);
 	return 0;

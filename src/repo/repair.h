@@ -53,6 +53,8 @@ struct repair_report {
 
 /* Before the repository can be opened: the header, and the keys, from parity. ret_healed: how many. */
 int repair_entrance(struct store *store, const struct repair_options *options, const struct repair_sink *sink, uint64_t *ret_healed, struct error *err);
+/* Whether both name equal chunks equally: only then can one take chunks from the other. */
+bool repo_same_chunks(const struct repo *a, const struct repo *b);
 /* 0 also where something stays lost: see the report. The index is loaded anew. */
 int repo_repair(struct repo *r, const struct repair_options *options, const struct repair_sink *sink, struct repair_report *ret, struct error *err);
 /* Deletes what repairs have put aside; ret: objects. */

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Everything that hangs on the snapshots: what no pack has is fetched from another repository or from the original files. Lists that are whole are walked once, those with something lost below them for each
+ * snapshot, so that every file that is hit is named.
+ */
+#include "repo/repair_walk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* --- sets of ids ----------------------------------------------------------------------------- */
+
+static const struct id none;
+
+void id_set_done(struct id_set *s)
+{
+	free(s->slots);
+	*s = (struct id_set){ 0 };
+}
+
+/* Ids are hashes: their first bytes say where to begin. */
+static size_t slot_of(const struct id_set *s, const struct id *id)
+{
+	size_t at = (size_t)get_le64(id->b) & (s->size - 1);
+	while (!id_equal(&s->slots[at], &none) && !id_equal(&s->slots[at], id))
+		at = (at + 1) & (s->size - 1);
+	return at;
+}
+
+bool id_set_has(const struct id_set *s, const struct id *id)
+{
+	return s->count && !id_equal(&s->slots[slot_of(s, id)], &none);
+}
+
+int id_set_add(struct id_set *s, const struct id *id, struct error *err)
+{
+	if (2 * s->count >= s->size) {
+		struct id_set grown = { .size = s->size ? 2 * s->size : 1024 };
+		grown.slots = calloc(grown.size, sizeof *grown.slots);
+		if (!grown.slots)
+			return error_set(err, ERR_NOMEM, "repair: out of memory");
+		for (size_t i = 0; i < s->size; i++)
+			if (!id_equal(&s->slots[i], &none))
+				grown.slots[slot_of(&grown, &s->slots[i])] = s->slots[i];
+		grown.count = s->count;
+		free(s->slots);
+		*s = grown;
+	}
+	size_t at = slot_of(s, id);
+	s->count += id_equal(&s->slots[at], &none);
+	s->slots[at] = *id;
+	return 0;
+}
+
+/* --- chunks from elsewhere ------------------------------------------------------------------------ */
+
+/* The chunk was found: stores it, once. */
+static int keep_chunk(struct walk *w, enum chunk_class class, const struct id *id, const void *data, size_t len, uint64_t *counter, struct error *err)
+{
+	if (id_set_has(&w->fetched, id))
+		return 0;
+	++*counter;
+	if (id_set_add(&w->fetched, id, err) < 0)
+		return -1;
+	return w->writer ? writer_put_copy(w->writer, 0, class, data, len, id, err) : 0;
+}
+
+static bool get_from_other(struct walk *w, enum chunk_class class, const struct id *id, struct buf *ret)
+{
+	struct repo *from = w->repair->options->from;
+	return from && repo_get(from, class, id, ret, NULL) == 0;
+}
+
+/* Bytes of the file that was backed up, if they still are what they were. */
+static bool get_from_original(struct walk *w, const struct id *id, uint64_t length, uint64_t offset, struct buf *ret)
+{
+	struct id actual;
+	struct stat st;
+	if (!w->repair->options->originals || !w->on_files || length > SEAL_BLOCK_MAX)
+		return false;
+	buf_add_u8(&w->path, 0);
+	w->path.len--;
+	buf_clear(ret);
+	if (!buf_ok(&w->path) || !buf_reserve(ret, length))
+		return false;
+	CLEAN_FD int fd = open((const char *)w->path.data, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return false;
+	while (ret->len < length) {
+		ssize_t n = pread(fd, ret->data + ret->len, length - ret->len, (off_t)(offset + ret->len));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		ret->len += (size_t)n;
+	}
+	seal_chunk_id(w->repair->repo->keys, CHUNK_DATA, ret->data, ret->len, &actual);
+	return id_equal(&actual, id);
+}
+
+int walk_chunk(struct walk *w, const struct id *id, uint64_t length, uint64_t offset, bool *ret_there, struct error *err)
+{
+	struct place place;
+	CLEAN_BUF struct buf bytes = BUF_INIT;
+	struct repair_report *report = &w->repair->report;
+	if (index_find(w->repair->repo->index, id, ret_there, &place, err) < 0)
+		return -1;
+	if (*ret_there || id_set_has(&w->fetched, id)) {
+		*ret_there = true;
+		return 0;
+	}
+	if (get_from_other(w, CHUNK_DATA, id, &bytes))
+		*ret_there = keep_chunk(w, CHUNK_DATA, id, bytes.data, bytes.len, &report->from_other, err) == 0;
+	else if (get_from_original(w, id, length, offset, &bytes))
+		*ret_there = keep_chunk(w, CHUNK_DATA, id, bytes.data, bytes.len, &report->from_originals, err) == 0;
+	else
+		return id_set_add(&w->lost, id, err);
+	return *ret_there ? 0 : -1;
+}
+
+/* ret_there false: lost. */
+static int fetch_page(struct walk *w, const struct id *id, struct buf *ret, bool *ret_there, struct error *err)
+{
+	struct error why = { 0 };
+	*ret_there = repo_get(w->repair->repo, CHUNK_META, id, ret, &why) == 0;
+	if (*ret_there)
+		return 0;
+	if (why.kind == ERR_NOMEM) {
+		*err = why;
+		return -1;
+	}
+	*ret_there = get_from_other(w, CHUNK_META, id, ret);
+	if (*ret_there)
+		return keep_chunk(w, CHUNK_META, id, ret->data, ret->len, &w->repair->report.from_other, err);
+	return id_set_add(&w->lost, id, err);
+}
+
+/* --- lists -------------------------------------------------------------------------------------------- */
+
+/* expected: what the parent says of the page; NULL for a root. */
+static int walk_page(struct walk *w, enum seq_kind kind, const struct id *id, const struct seq_child *expected, unsigned levels, uint64_t start,
+                     const struct list_visitor *v, struct error *err)
+{
+	CLEAN_BUF struct buf page = BUF_INIT;
+	struct seq_page view;
+	struct seq_summary sum;
+	bool there;
+	if (fetch_page(w, id, &page, &there, err) < 0)
+		return -1;
+	if (!there || seq_page_open(&view, &sum, kind, page.data, page.len, (struct seq_key){ NULL, 0 }, NULL) < 0 || view.level >= levels ||
+	    (expected && !seq_summary_equal(&sum, &expected->sum)))
+		return v->gap(w, v->cookie, expected ? expected->sum.span : 0, expected ? expected->sum.records : 0, err);
+	const uint8_t *at = view.records;
+	for (uint64_t i = 0; i < view.count; i++) {
+		if (view.level) {
+			struct seq_child child = seq_child_at(&at, view.end);
+			if (walk_page(w, kind, &child.id, &child, view.level, start, v, err) < 0)
+				return -1;
+			start += child.sum.span;
+			continue;
+		}
+		size_t len;
+		uint64_t span;
+		struct seq_key key;
+		const uint8_t *record = seq_record_at(&at, view.end, &len);
+		if (seq_record_info(kind, record, len, &key, &span, err) < 0 || v->record(w, v->cookie, record, len, start, err) < 0)
+			return -1;
+		start += span;
+	}
+	return 0;
+}
+
+int walk_list(struct walk *w, enum seq_kind kind, const struct id *root, const struct list_visitor *visitor, struct error *err)
+{
+	if (repair_stopped(w->repair, err) < 0)
+		return -1;
+	return walk_page(w, kind, root, NULL, SEQ_LEVELS_MAX, 0, visitor, err);
+}
+
+/* --- looking for what is lost ---------------------------------------------------------------------------- */
+
+struct losses {
+	uint64_t bytes, entries;
+	bool any;
+};
+
+static int note_gap(struct walk *w, void *cookie, uint64_t span, uint64_t records, struct error *err)
+{
+	struct losses *l = cookie;
+	(void)w, (void)err;
+	l->any = true;
+	l->bytes += span;
+	l->entries += records;
+	return 0;
+}
+
+static int note_data(struct walk *w, struct losses *l, const struct id *id, uint64_t length, uint64_t chunk_length, uint64_t offset, struct error *err)
+{
+	bool there;
+	if (walk_chunk(w, id, chunk_length, offset, &there, err) < 0)
+		return -1;
+	l->any |= !there;
+	l->bytes += there ? 0 : length;
+	return 0;
+}
+
+static int see_part(struct walk *w, void *cookie, const uint8_t *record, size_t len, uint64_t start, struct error *err)
+{
+	struct content_part part;
+	if (content_part_decode(&part, record, len, err) < 0)
+		return -1;
+	return part.kind == CONTENT_HOLE ? 0 : note_data(w, cookie, &part.chunk, part.length, part.length, start, err);
+}
+
+static int see_range(struct walk *w, void *cookie, const uint8_t *record, size_t len, uint64_t start, struct error *err)
+{
+	struct map_range range;
+	(void)start;
+	if (map_range_decode(&range, record, len, err) < 0)
+		return -1;
+	return range.kind != MAP_DATA ? 0 : note_data(w, cookie, &range.chunk, range.length, range.chunk_length, 0, err);
+}
+
+/* Walks a list unless it is known to be whole, and remembers what it is. */
+static int look(struct walk *w, enum seq_kind kind, const struct id *root, int (*record)(struct walk *, void *, const uint8_t *, size_t, uint64_t, struct error *),
+                struct losses *l, struct error *err)
+{
+	struct losses mine = { 0 };
+	const struct list_visitor visitor = { record, note_gap, &mine };
+	if (id_set_has(&w->clean, root))
+		return 0;
+	if (++w->depth > REPAIR_DEPTH_MAX)
+		return error_set(err, ERR_UNSUPPORTED, "folders lie more than %u deep in a snapshot: such are not looked through", REPAIR_DEPTH_MAX);
+	int done = walk_list(w, kind, root, &visitor, err);
+	w->depth--;
+	if (done < 0)
+		return -1;
+	l->any |= mine.any;
+	l->bytes += mine.bytes;
+	l->entries += mine.entries;
+	return id_set_add(mine.any ? &w->hit : &w->clean, root, err);
+}
+
+static int look_content(struct walk *w, const struct content *c, struct losses *l, struct error *err)
+{
+	uint64_t at = 0;
+	if (c->paged)
+		return look(w, SEQ_CONTENT, &c->root, see_part, l, err);
+	for (size_t i = 0; i < c->count; i++) {
+		if (c->parts[i].kind == CONTENT_CHUNK && note_data(w, l, &c->parts[i].chunk, c->parts[i].length, c->parts[i].length, at, err) < 0)
+			return -1;
+		at += c->parts[i].length;
+	}
+	return 0;
+}
+
+static void tell_hit(struct walk *w, const char *area, const char *what)
+{
+	const struct repair *p = w->repair;
+	const struct repair_sink *sink = p->sink;
+	bool cut = p->options->cut && !p->options->dry_run;
+	const char *path = w->path.len ? (const char *)w->path.data : "/";
+	sink->hit(sink->cookie, w->snapshot, area ? NULL : path, area ? 0 : w->path.len ? w->path.len : 1, area, what, cut);
+	w->repair->report.hits++;
+	w->repair->report.cut_hits += cut;
+}
+
+static void tell_bytes(struct walk *w, const char *area, const struct losses *l)
+{
+	char what[80];
+	if (l->bytes)
+		snprintf(what, sizeof what, "%llu bytes are lost", (unsigned long long)l->bytes);
+	else
+		snprintf(what, sizeof what, "its content is lost");
+	tell_hit(w, area, what);
+}
+
+static int see_node(struct walk *w, void *cookie, const uint8_t *record, size_t len, uint64_t start, struct error *err);
+
+/* The entries of the directory at w->path. */
+static int look_entries(struct walk *w, const struct id *root, struct losses *l, struct error *err)
+{
+	struct losses mine = { 0 };
+	if (look(w, SEQ_ENTRIES, root, see_node, &mine, err) < 0)
+		return -1;
+	l->any |= mine.any;
+	/* see_node leaves bytes and entries alone: what is left here are the directory's own pages. */
+	if (mine.entries || (mine.any && id_set_has(&w->lost, root))) {
+		char what[80] = "its entries are lost";
+		if (mine.entries)
+			snprintf(what, sizeof what, "%llu of its entries are lost", (unsigned long long)mine.entries);
+		tell_hit(w, NULL, what);
+	}
+	return 0;
+}
+
+static int see_node(struct walk *w, void *cookie, const uint8_t *record, size_t len, uint64_t start, struct error *err)
+{
+	CLEAN(node_done) struct node node = { 0 };
+	struct losses mine = { 0 }, *l = cookie;
+	size_t path_len = w->path.len;
+	(void)start;
+	if (node_decode(&node, record, len, err) < 0)
+		return -1;
+	buf_add_u8(&w->path, '/');
+	buf_add(&w->path, node.name, node.name_len);
+	if (!buf_ok(&w->path))
+		return error_set(err, ERR_NOMEM, "repair: out of memory");
+	int done = node.has_tree ? look_entries(w, &node.tree, &mine, err) : node.has_content ? look_content(w, &node.content, &mine, err) : 0;
+	if (done == 0 && mine.any && !node.has_tree)
+		tell_bytes(w, NULL, &mine);
+	l->any |= mine.any;
+	w->path.len = path_len;
+	return done;
+}
+
+static int see_inode(struct walk *w, void *cookie, const uint8_t *record, size_t len, uint64_t start, struct error *err)
+{
+	CLEAN(inode_record_done) struct inode_record inode = { 0 };
+	(void)start;
+	if (inode_record_decode(&inode, record, len, err) < 0)
+		return -1;
+	return inode.has_content ? look_content(w, &inode.content, cookie, err) : 0;
+}
+
+static int look_volume(struct walk *w, const struct snapshot_volume *v, bool *ret_hit, struct error *err)
+{
+	struct losses tree = { 0 }, inodes = { 0 };
+	char name[16] = "", area[64];
+	if (!v->has_tree)
+		return 0;
+	if (v->number)
+		snprintf(name, sizeof name, "/p%u", v->number);
+	w->path.len = 0;
+	buf_add(&w->path, name, strlen(name));
+	if (look_entries(w, &v->tree, &tree, err) < 0 || look(w, SEQ_INODES, &v->inodes, see_inode, &inodes, err) < 0)
+		return -1;
+	snprintf(area, sizeof area, "the inode table of %s", v->number ? name + 1 : "the filesystem");
+	if (inodes.any)
+		tell_bytes(w, area, &inodes);
+	*ret_hit |= tree.any || inodes.any;
+	return 0;
+}
+
+static int look_snapshot(struct walk *w, const struct snapshot_entry *e, bool *ret_hit, struct error *err)
+{
+	struct losses l = { 0 };
+	w->snapshot = &e->id;
+	w->on_files = e->snapshot.kind == SNAPSHOT_FILES;
+	w->path.len = 0;
+	if (w->on_files) {
+		int done = look_entries(w, &e->snapshot.tree, &l, err);
+		*ret_hit = l.any;
+		return done;
+	}
+	for (size_t i = 0; i < e->snapshot.volume_count; i++)
+		if (look_volume(w, &e->snapshot.volumes[i], ret_hit, err) < 0)
+			return -1;
+	if (look(w, SEQ_MAP, &e->snapshot.map, see_range, &l, err) < 0)
+		return -1;
+	if (l.any)
+		tell_bytes(w, "the disk", &l);
+	*ret_hit |= l.any;
+	return 0;
+}
+
+/* --- all snapshots ------------------------------------------------------------------------------------------ */
+
+static void walk_done(struct walk *w)
+{
+	writer_free(w->writer);
+	buf_done(&w->path);
+	id_set_done(&w->clean);
+	id_set_done(&w->hit);
+	id_set_done(&w->lost);
+	id_set_done(&w->fetched);
+}
+
+static int look_all(struct walk *w, const struct snapshot_list *list, bool *hit, struct error *err)
+{
+	struct repair *p = w->repair;
+	const struct writer_options options = { .slots = 1, .level = p->options->level, .work = WORK_REPAIR, .host = p->options->host, .session = p->session };
+	if (!p->options->dry_run && writer_begin(&w->writer, p->repo, &options, err) < 0)
+		return -1;
+	for (size_t i = 0; i < list->count; i++)
+		if (look_snapshot(w, &list->items[i], &hit[i], err) < 0)
+			return -1;
+	if (w->writer && writer_flush(w->writer, err) < 0)
+		return -1;
+	writer_free(TAKE(w->writer));
+	return 0;
+}
+
+int repair_snapshots(struct repair *p, struct error *err)
+{
+	CLEAN(walk_done) struct walk w = { .repair = p };
+	CLEAN(snapshot_list_done) struct snapshot_list list = { 0 };
+	if (repo_snapshots(p->repo, &list, err) < 0)
+		return -1;
+	CLEAN_FREE bool *hit = calloc(list.count + 1, sizeof *hit);
+	if (!hit)
+		return error_set(err, ERR_NOMEM, "repair: out of memory");
+	if (look_all(&w, &list, hit, err) < 0)
+		return -1;
+	for (size_t i = 0; p->options->cut && !p->options->dry_run && i < list.count; i++)
+		if (hit[i] && repair_cut(&w, &list.items[i].id, &list.items[i].snapshot, err) < 0)
+			return error_add(err, "cut what is lost out of a snapshot");
+	return 0;
+}
