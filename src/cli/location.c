@@ -95,7 +95,7 @@ void location_done(struct location *l)
 
 int location_check_empty(const char *text, struct error *err)
 {
-	static const char *const fine[] = { ".", "..", "lost+found", "tmp", "keys", "packs", "index", "snapshots", "sessions", "tombstones", "fences" };
+	static const char *const fine[] = { ".", "..", "lost+found", "tmp", "probe", "keys", "packs", "index", "snapshots", "sessions", "tombstones", "fences" };
 	CLEAN_DIR DIR *dir = opendir(text);
 	for (struct dirent *e; dir && (e = readdir(dir));) {
 		size_t i = 0;

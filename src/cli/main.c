@@ -11,7 +11,7 @@ static const struct command *const commands[] = {
 	&command_cat,
 	&command_diff,
 	&command_stats,
-	&command_check,
+	&command_check, &command_store_test,
 	&command_forget,
 	&command_prune,
 	&command_restore,

@@ -141,6 +141,20 @@ static int check_location(struct cli *cli, const struct location *location, unsi
 	                 why.text[0] ? " (" : "", why.text, why.text[0] ? ")" : "", location->is_default ? "" : "--repo ", location->is_default ? "" : location->text);
 }
 
+static void tell_waiting(void *cookie, const struct error *why, unsigned attempt, unsigned pause)
+{
+	struct cli *cli = cookie;
+	/* The first pauses are short and common. */
+	cli_detail(cli, attempt < 3 ? 1 : 0, "%s; trying again in %u.%u s\n", why->text, pause / 1000, pause % 1000 / 100);
+}
+
+void cli_watch_store(struct cli *cli, struct store *store)
+{
+	static struct store_watch watch; /* the same for every store of this program */
+	watch = (struct store_watch){ cli_stop_flag(), tell_waiting, cli };
+	store_set_watch(store, &watch);
+}
+
 int cli_open_repo(struct cli *cli, unsigned flags, struct repo **ret, struct error *err)
 {
 	CLEAN_SECRET struct secret secret = { 0 };
@@ -159,6 +173,7 @@ int cli_open_repo_with(struct cli *cli, unsigned flags, struct repo **ret, struc
 		cache = NULL; /* no home folder: works without */
 	if (unlock(cli, &location, cache, &repo, &secret, err) < 0)
 		return -1;
+	cli_watch_store(cli, repo->store);
 	if ((flags & SESSION_INDEX) && repo_load_index(repo, err) < 0)
 		return -1;
 	*ret = TAKE(repo);

@@ -19,6 +19,9 @@ int cli_open_repo(struct cli *cli, unsigned flags, struct repo **ret, struct err
 struct secret;
 int cli_open_repo_with(struct cli *cli, unsigned flags, struct repo **ret, struct secret *ret_secret, struct error *err);
 
+/* Ctrl-C ends the waiting for a store that does not answer, and the user is told of it. cli must outlive the store. Before the store is used. */
+void cli_watch_store(struct cli *cli, struct store *store);
+
 /* Makes a repository at location (NULL: --repo and so on) and says so. parity: percent, or 0 for none. */
 int cli_make_repo(struct cli *cli, const char *location, unsigned parity, struct error *err);
 

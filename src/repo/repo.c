@@ -10,6 +10,7 @@
 #include "repo/keys.h"
 #include "repo/marks.h"
 #include "repo/object.h"
+#include "store/probe.h"
 #include "repo/parity.h"
 
 #define HEADER_KEY "twofold"
@@ -17,11 +18,11 @@
 /* The algorithms of format version 1: see enum values in docs/FORMAT.md, "Public header". */
 static const struct repo_header version_1 = { .version = FORMAT_VERSION, .hash = 1, .cipher = 1, .compression = 1, .cutting = 1 };
 
-/* Keys may be there: a repository whose making was interrupted has nothing else. */
+/* Keys may be there: a repository whose making was interrupted has nothing else. So may what an interrupted test of the store left. */
 static int any_object(void *cookie, const char *key, uint64_t size)
 {
 	(void)size;
-	if (strncmp(key, "keys/", 5) == 0)
+	if (strncmp(key, "keys/", 5) == 0 || strncmp(key, "probe/", 6) == 0)
 		return 0;
 	*(bool *)cookie = true;
 	return 1;
@@ -71,15 +72,8 @@ static struct id id_at(const struct buf *ids, size_t i)
 
 /* --- making and opening -------------------------------------------------------------- */
 
-int repo_init(const char *location, const struct repo_secret *secret, const char *label, struct error *err)
-{
-	CLEAN(store_cleanup) struct store *store = NULL;
-	if (store_open(&store, location, true, err) < 0)
-		return error_add(err, "make repository");
-	return repo_init_store(store, secret, label, err);
-}
-
-int repo_init_store(struct store *store, const struct repo_secret *secret, const char *label, struct error *err)
+/* There is no repository yet, and nothing foreign. */
+static int check_new(struct store *store, struct error *err)
 {
 	const char *location = store->location;
 	bool found, taken = false;
@@ -92,7 +86,34 @@ int repo_init_store(struct store *store, const struct repo_secret *secret, const
 		return error_add(err, "make repository");
 	if (taken)
 		return error_set(err, ERR_EXISTS, "make repository: %s is not empty; use a folder that is empty or does not exist", location);
+	return 0;
+}
 
+/* The store is asked for what a repository needs before anything is entrusted to it. */
+static int check_store(struct store *store, struct error *err)
+{
+	struct probe probe;
+	if (store_probe(store, 0, &probe, err) < 0)
+		return error_add(err, "make repository");
+	if (!probe_usable(&probe))
+		return error_set(err, probe.first.kind, "make repository: this store cannot hold one: %s", probe.first.text);
+	return 0;
+}
+
+int repo_init(const char *location, const struct repo_secret *secret, const char *label, struct error *err)
+{
+	CLEAN(store_cleanup) struct store *store = NULL;
+	if (store_open(&store, location, true, err) < 0)
+		return error_add(err, "make repository");
+	if (check_new(store, err) < 0 || check_store(store, err) < 0)
+		return -1;
+	return repo_init_store(store, secret, label, err);
+}
+
+int repo_init_store(struct store *store, const struct repo_secret *secret, const char *label, struct error *err)
+{
+	if (check_new(store, err) < 0)
+		return -1;
 	struct repo_header header = version_1;
 	uint8_t master[SEAL_KEY_SIZE], bytes[HEADER_SIZE];
 	struct id key;
