@@ -32,7 +32,7 @@ struct scene {
 
 struct operation {
 	const char *name;
-	enum { ON_NOTHING, ON_EMPTY, ON_BACKUPS, ON_NO_INDEX, ON_DAMAGED, BASES } on; /* what it begins with */
+	enum { ON_NOTHING, ON_EMPTY, ON_BACKUPS, ON_NO_INDEX, ON_DAMAGED, ON_GARBAGE, BASES } on; /* what it begins with */
 	int (*run)(const struct scene *s, struct store *store, struct error *err);
 	const char *makes, *removes; /* tags */
 	int (*done)(const struct scene *s, struct journal *j, struct error *err); /* has it done its work? NULL: see makes, removes */
@@ -209,6 +209,33 @@ static int done_key_rotate(const struct scene *s, struct journal *j, struct erro
 	return opens(j, &world_secret, err) < 0 ? -1 : opens(j, &world_other_secret, err);
 }
 
+/* --- prune */
+
+static int prune(const struct scene *s, struct store *store, unsigned max_unused, struct error *err)
+{
+	struct collect_report report;
+	(void)s;
+	return world_prune(store, "host", max_unused, 24 * 3600, 0, &report, err);
+}
+
+static int run_prune(const struct scene *s, struct store *store, struct error *err)
+{
+	return prune(s, store, 100, err);
+}
+
+static int run_prune_all(const struct scene *s, struct store *store, struct error *err)
+{
+	return prune(s, store, 0, err);
+}
+
+static int done_prune(const struct scene *s, struct journal *j, struct error *err)
+{
+	(void)s;
+	if (journal_objects(j, "tombstones/"))
+		return error_set(err, ERR_IO, "a tombstone is left");
+	return 0;
+}
+
 /* --- parity, repair */
 
 static void hear_left_out(void *cookie, const char *name, const struct error *why)
@@ -303,6 +330,8 @@ static const struct operation operations[] = {
 	{ .name = "key add", .on = ON_BACKUPS, .run = run_key_add, .done = done_key_add },
 	{ .name = "key remove", .on = ON_BACKUPS, .run = run_key_remove, .done = done_key_remove },
 	{ .name = "key change", .on = ON_BACKUPS, .run = run_key_change, .done = done_key_change },
+	{ .name = "prune", .on = ON_GARBAGE, .run = run_prune, .done = done_prune },
+	{ .name = "prune, packs anew", .on = ON_GARBAGE, .run = run_prune_all, .done = done_prune },
 	{ .name = "key rotate", .on = ON_BACKUPS, .run = run_key_rotate, .done = done_key_rotate },
 	{ .name = "parity add", .on = ON_BACKUPS, .run = run_parity_add, .done = done_parity_add },
 	{ .name = "repair, nothing to do", .on = ON_BACKUPS, .run = run_repair, .done = nothing_to_do },
@@ -451,7 +480,7 @@ static int judge(struct trial *t, const struct way *way, uint64_t full, struct e
 	if (judge_end(t, way, err) < 0)
 		return -1;
 	/* What was damaged before may be so still. */
-	if (t->op->on != ON_NOTHING && t->op->on <= ON_BACKUPS && in_machine(t, run_verify) < 0) {
+	if (t->op->on != ON_NOTHING && t->op->on != ON_NO_INDEX && t->op->on != ON_DAMAGED && in_machine(t, run_verify) < 0) {
 		*err = t->err;
 		return error_add(err, "afterwards");
 	}
@@ -559,6 +588,21 @@ static void prepare_parity(void *arg)
 	must(run_parity_add(s, on(s->base), &err), &err);
 }
 
+/* Snapshots that share with those that stay are taken and forgotten. */
+static void prepare_garbage(void *arg)
+{
+	struct scene *s = arg;
+	struct error err;
+	struct model_tree other;
+	char path[96];
+	snprintf(path, sizeof path, "%s/other", s->folder);
+	must(model_tree_make(&other, path, 18, 77, &err), &err);
+	must(world_backup(on(s->base), "host", "gone-1", &other, &err), &err);
+	must(world_backup(on(s->base), "host", "gone-2", &s->tree, &err), &err);
+	must(world_forget(on(s->base), "gone-1", &err), &err);
+	must(world_forget(on(s->base), "gone-2", &err), &err);
+}
+
 static int note_key(void *cookie, const char *key, uint64_t size)
 {
 	(void)size;
@@ -609,6 +653,10 @@ static void prepare(struct scene *s, struct journal *bases[BASES])
 	sim_run(&m, 1, NULL, NULL);
 	damage_all(s->base, "snapshots/", false);
 	bases[4] = s->base;
+	must(journal_copy(&s->base, bases[2], &err), &err);
+	m.run = prepare_garbage;
+	sim_run(&m, 1, NULL, NULL);
+	bases[5] = s->base;
 }
 
 static bool wanted(int argc, char **argv, const char *name)

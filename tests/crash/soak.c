@@ -62,7 +62,7 @@ struct soak {
 
 /* Over all seeds. */
 static struct {
-	uint64_t runs, gates, done, refused, killed, paused, fences;
+	uint64_t runs, gates, done, refused, killed, paused, fences, deleted;
 } total;
 
 static void note(struct soak *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -213,7 +213,13 @@ static void act_prune(struct machine *m)
 	static const unsigned unused[] = { 0, 5, 50, 100 };
 	unsigned max_unused = unused[sim_dice(4)], wait = sim_dice(2) ? 0 : 3600;
 	note(m->soak, "%s: prune, unused %u %%, wait %u s", m->name, max_unused, wait);
-	ended(m, "prune", "", world_prune(open_store(m), m->host, max_unused, FENCE_AGE, wait, &err), &err);
+	struct collect_report report;
+	int result = world_prune(open_store(m), m->host, max_unused, FENCE_AGE, wait, &report, &err);
+	if (ended(m, "prune", "", result, &err))
+		note(m->soak, "%s: prune: %llu packs deleted, %llu moved, %llu pending for %llu sessions; %llu fenced, %llu confirmed, %llu not", m->name, (unsigned long long)report.deleted_packs,
+		     (unsigned long long)report.moved_packs, (unsigned long long)report.pending_packs, (unsigned long long)report.awaited, (unsigned long long)report.fenced,
+		     (unsigned long long)report.confirmed, (unsigned long long)report.unconfirmed);
+	total.deleted += report.deleted_packs;
 	if (err.kind == ERR_CORRUPT && !m->sim.killed && !m->soak->weather.chaos)
 		wrong(m->soak, &err, "prune");
 }
@@ -332,9 +338,10 @@ static void collect_rest(struct soak *k)
 {
 	struct error err = { 0 };
 	struct store *store;
+	struct collect_report report;
 	for (int i = 0; i < 2; i++) {
 		sim_leap(4 * FENCE_AGE);
-		if (store_open_journal(&store, k->journal, &err) < 0 || world_prune(store, "last", 0, FENCE_AGE, 0, &err) < 0)
+		if (store_open_journal(&store, k->journal, &err) < 0 || world_prune(store, "last", 0, FENCE_AGE, 0, &report, &err) < 0)
 			wrong(k, &err, "the last prune");
 	}
 }
@@ -356,7 +363,7 @@ static void run_end(void *arg)
 	struct check_report report = { 0 };
 	sim_leap(3600);
 	verify(k, "at the end", NULL);
-	if (!world_can_prune() || k->err.kind != ERR_NONE)
+	if (k->err.kind != ERR_NONE)
 		return;
 	collect_rest(k);
 	verify(k, "after the last prune", &report);
@@ -442,9 +449,9 @@ int main(int argc, char **argv)
 		else if (getenv("SOAK_SHOW"))
 			report(&k);
 	}
-	printf("seeds %llu to %llu: %llu calls to the store; %llu operations done, %llu ended by an error, %llu processes killed, %llu stood still, %llu fences\n",
+	printf("seeds %llu to %llu: %llu calls to the store; %llu operations done, %llu ended by an error, %llu processes killed, %llu stood still, %llu fences, %llu packs deleted\n",
 	       (unsigned long long)first, (unsigned long long)seed - 1, (unsigned long long)total.gates, (unsigned long long)total.done, (unsigned long long)total.refused,
-	       (unsigned long long)total.killed, (unsigned long long)total.paused, (unsigned long long)total.fences);
+	       (unsigned long long)total.killed, (unsigned long long)total.paused, (unsigned long long)total.fences, (unsigned long long)total.deleted);
 	printf("%llu passed, %u failed, 0 skipped\n", (unsigned long long)(seed - first + 1 - failed), failed);
 	world_remove_folder(k.folder);
 	buf_done(&k.log);

@@ -220,20 +220,12 @@ int world_read(struct store *store, const struct expected *e, struct error *err)
 	return result;
 }
 
-bool world_can_prune(void)
+int world_prune(struct store *store, const char *host, unsigned max_unused, uint64_t fence_seconds, uint64_t wait_seconds, struct collect_report *ret, struct error *err)
 {
-	return false;
-}
-
-int world_prune(struct store *store, const char *host, unsigned max_unused, uint64_t fence_seconds, uint64_t wait_seconds, struct error *err)
-{
-	(void)host;
-	(void)max_unused;
-	(void)fence_seconds;
-	(void)wait_seconds;
-	(void)err;
-	store_close(store);
-	return 0;
+	CLEAN_REPO struct repo *repo = NULL;
+	struct collect_options options = { .max_unused = max_unused, .max_repack = UINT64_MAX, .fence_seconds = fence_seconds, .wait_seconds = wait_seconds, .threads = 1, .level = 1, .host = host };
+	*ret = (struct collect_report){ 0 };
+	return open_indexed(&repo, store, err) < 0 ? -1 : repo_collect(repo, &options, ret, err);
 }
 
 int world_verify(struct journal *j, const struct expected *list, size_t count, struct check_report *ret, struct error *err)
