@@ -337,14 +337,8 @@ static int chaotic_stat(struct store *s, const char *key, bool *ret_found, uint6
 
 static void shuffle(struct buf *listed, uint64_t dice)
 {
-	size_t count = listed->len / sizeof(struct listed);
-	for (size_t i = 0; i < count; i++)
-		if (mix(dice + i) % 16 == 0) {
-			struct listed again = ((const struct listed *)(const void *)listed->data)[i];
-			buf_add(listed, &again, sizeof again);
-		}
 	struct listed *items = (struct listed *)(void *)listed->data;
-	count = listed->len / sizeof *items;
+	size_t count = listed->len / sizeof *items;
 	for (size_t i = count; i > 1; i--) {
 		size_t other = mix(dice ^ i) % i;
 		struct listed swap = items[i - 1];

@@ -45,7 +45,7 @@ struct chaos {
 	unsigned delay;   /* of 1000 calls: up to delay_us microseconds later */
 	unsigned delay_us;
 	int sys;          /* of those errors; 0: EIO */
-	bool shuffle;     /* listings come in another order each time, and some keys twice */
+	bool shuffle;     /* listings come in another order each time */
 	struct chaos_lag *lag; /* NULL: listings are never behind. The caller's */
 	struct chaos_strike strike;
 	/* Called before each call, on its thread; may block. false: this store is dead from now on. May be NULL. */
