@@ -6,6 +6,7 @@
 
 #include "repo/check_internal.h"
 #include "repo/coders.h"
+#include "repo/marks.h"
 #include "repo/object.h"
 #include "repo/parity.h"
 
@@ -227,6 +228,8 @@ static int note_sessions(struct check *c, const struct buf *ids, struct error *e
 
 static int check_snapshots(struct check *c, const struct buf *ids, struct error *err)
 {
+	CLEAN(marks_done) struct marks marks = MARKS_INIT;
+	marks_read_fences(&marks, c->repo, NULL); /* one that is damaged has been told already */
 	for (size_t i = 0; i < ids->len / ID_SIZE; i++) {
 		struct id id = id_at(ids, i);
 		char key[OBJECT_KEY_MAX];
@@ -239,8 +242,10 @@ static int check_snapshots(struct check *c, const struct buf *ids, struct error 
 				check_damaged(c, key, "%s", why.text);
 			continue;
 		}
-		c->report.snapshots++;
-		int done = check_snapshot(c, &id, &s, err);
+		/* One of a session that was given up, and not confirmed, does not count, and may lack what it likes. */
+		bool counts = !marks_is_fenced(&marks, &s.session);
+		c->report.snapshots += counts;
+		int done = counts ? check_snapshot(c, &id, &s, err) : 0;
 		snapshot_done(&s);
 		if (done < 0)
 			return -1;

@@ -26,9 +26,19 @@ static void rewrite_done(struct rewrite *w)
 	buf_done(&w->small);
 }
 
+/* A listing may be behind: a pack that is not listed is gone only where the store says so of its name. */
 static bool stays(const struct rewrite *w, const struct id *pack)
 {
-	return !ids_have(w->going, pack) && ids_have(&w->present, pack);
+	struct store *store = w->c->repo->store;
+	char key[OBJECT_KEY_MAX];
+	bool found;
+	uint64_t size;
+	if (ids_have(w->going, pack))
+		return false;
+	if (ids_have(&w->present, pack))
+		return true;
+	object_key(SEAL_PACK_DATA, pack, key);
+	return store->ops->stat(store, key, &found, &size, NULL) < 0 || found;
 }
 
 static int write_rows(struct rewrite *w, struct error *err)
