@@ -324,13 +324,17 @@ static void run_init(void *arg)
 		wrong(k, &err, "make a repository");
 }
 
-static void verify(struct soak *k, const char *when, struct check_report *ret)
+/* Where a session was given up, a backup that ended all the same is hidden until a prune confirms it, and a segment may name packs that are gone: all that comes to rest with the last prune. */
+static void verify(struct soak *k, const char *when, bool last, struct check_report *ret)
 {
 	struct error err = { 0 };
 	struct expected list[RECORDS];
-	for (size_t i = 0; i < k->record_count; i++)
+	bool fences = !last && journal_objects(k->journal, "fences/");
+	for (size_t i = 0; i < k->record_count; i++) {
 		list[i] = k->records[i].e;
-	if (world_verify(k->journal, list, k->record_count, ret, &err) < 0)
+		list[i].maybe |= fences;
+	}
+	if ((fences ? world_compare(k->journal, list, k->record_count, &err) : world_verify(k->journal, list, k->record_count, ret, &err)) < 0)
 		wrong(k, &err, when);
 }
 
@@ -363,11 +367,11 @@ static void run_end(void *arg)
 	struct soak *k = arg;
 	struct check_report report = { 0 };
 	sim_leap(3600);
-	verify(k, "at the end", NULL);
+	verify(k, "at the end", false, NULL);
 	if (k->err.kind != ERR_NONE)
 		return;
 	collect_rest(k);
-	verify(k, "after the last prune", &report);
+	verify(k, "after the last prune", true, &report);
 	if (k->err.kind == ERR_NONE)
 		expect_clean(k, &report);
 }

@@ -228,15 +228,10 @@ int world_prune(struct store *store, const char *host, unsigned max_unused, uint
 	return open_indexed(&repo, store, err) < 0 ? -1 : repo_collect(repo, &options, ret, err);
 }
 
-int world_verify(struct journal *j, const struct expected *list, size_t count, struct check_report *ret, struct error *err)
+static int compare_all(struct repo *repo, const struct expected *list, size_t count, struct error *err)
 {
-	CLEAN_REPO struct repo *repo = NULL;
-	struct store *store;
-	struct check_report report;
 	struct snapshot_list snapshots = { 0 };
-	if (store_open_journal(&store, j, err) < 0 || open_indexed(&repo, store, err) < 0 || list_snapshots(repo, &snapshots, err) < 0)
-		return -1;
-	int result = check_open(repo, ret ? ret : &report, err);
+	int result = list_snapshots(repo, &snapshots, err);
 	for (size_t i = 0; result == 0 && i < count; i++) {
 		const struct snapshot_entry *entry = find_tag(&snapshots, list[i].tag);
 		if (entry)
@@ -246,6 +241,25 @@ int world_verify(struct journal *j, const struct expected *list, size_t count, s
 	}
 	snapshot_list_done(&snapshots);
 	return result;
+}
+
+int world_compare(struct journal *j, const struct expected *list, size_t count, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	struct store *store;
+	if (store_open_journal(&store, j, err) < 0 || open_indexed(&repo, store, err) < 0)
+		return -1;
+	return compare_all(repo, list, count, err);
+}
+
+int world_verify(struct journal *j, const struct expected *list, size_t count, struct check_report *ret, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	struct store *store;
+	struct check_report report;
+	if (store_open_journal(&store, j, err) < 0 || open_indexed(&repo, store, err) < 0 || check_open(repo, ret ? ret : &report, err) < 0)
+		return -1;
+	return compare_all(repo, list, count, err);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)

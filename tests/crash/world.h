@@ -35,7 +35,9 @@ int world_read(struct store *store, const struct expected *e, struct error *err)
 int world_prune(struct store *store, const char *host, unsigned max_unused, uint64_t fence_seconds, uint64_t wait_seconds, struct collect_report *ret, struct error *err);
 int world_check(struct store *store, struct check_report *ret, struct error *err);
 
-/* Opens, checks with all data, and compares every expected snapshot. -1: with what is wrong. ret may be NULL. */
+/* Compares every expected snapshot. -1: with what is wrong. */
+int world_compare(struct journal *j, const struct expected *list, size_t count, struct error *err);
+/* The same after a check with all data. ret may be NULL. */
 int world_verify(struct journal *j, const struct expected *list, size_t count, struct check_report *ret, struct error *err);
 
 int world_open(struct repo **ret, struct store *store, struct error *err);
