@@ -7,7 +7,7 @@
  * Sets are bit masks. Objects have random names and are never written twice, so every object that a process may write has a number of its own:
  *   sessions  0 1 of writer 0, 2 3 of writer 1 (the second one after a fence), 4.. of the collectors
  *   packs     0 1 at the beginning, five for each writer, two for each collector
- *   segments  0 at the beginning, five for each writer, two for each collector
+ *   segments  0 at the beginning, five for each writer, three for each collector
  *   snapshots one document for each backup; docs[b] are the sessions under which it lies in snapshots/
  */
 #ifndef WRITERS
@@ -37,7 +37,7 @@
 #endif
 
 #define BACKUPS (1 + WRITERS)
-#define SEGMENTS (11 + 2 * (COLLECTORS + 1))
+#define SEGMENTS (11 + 3 * (COLLECTORS + 1))
 
 #define W_SESSION(i, k) (1 << (2 * (i) + (k)))
 #define C_SESSION(j) (16 << (j))
@@ -48,7 +48,7 @@
 #define BIT(x, k) (((x) >> (k)) & 1)
 #define PACKS_OF(x) (BIT(x, 0) * 28 | BIT(x, 1) * 96 | BIT(x, 2) * (28 << 5) | BIT(x, 3) * (96 << 5) | BIT(x, 4) * 12288 | BIT(x, 5) * (12288 << 2) | BIT(x, 6) * (12288 << 4))
 #define W_SEGMENT(i, n) (1 + 5 * (i) + (n))
-#define C_SEGMENT(j, n) (11 + 2 * (j) + (n))
+#define C_SEGMENT(j, n) (11 + 3 * (j) + (n))
 
 /* --- the store ----------------------------------------------------------------------------- */
 
@@ -132,13 +132,86 @@ inline sound(k)
 #define DONE }
 #endif
 
+/* A store that lists late (LAG): a listing may lack what was written, and show what was deleted, since the last time that somebody waited. Who waits learns only that
+ * what had been done before he began to wait is seen by all. */
+#ifdef LAG
+short fresh_sessions, fresh_fenced, fresh_docs[BACKUPS];
+byte fresh_tombstones;
+int ghost_packs, ghost_segments;
+short old_sessions, old_fenced, old_docs[BACKUPS];
+byte old_tombstones;
+int old_packs, old_segments, late;
+#if CRASHES
+#error "LAG is without CRASHES"
+#endif
+#define LIST atomic { if :: late = 0 :: late = ~0 fi; d_step {
+#define LISTED ; late = 0 } }
+#define WROTE(what, x) fresh_##what = fresh_##what | (x)
+#define SEEN(what) (what & ~(fresh_##what & late))
+#define STILL(what) (what | (ghost_##what & late))
+#define DELETED(what, x) ghost_##what = ghost_##what | (x)
+#define DOCS(k) (docs[k] & ~(fresh_docs[k] & late))
+#else
+#define LIST STEP
+#define LISTED DONE
+#define WROTE(what, x) skip
+#define SEEN(what) what
+#define STILL(what) what
+#define DELETED(what, x) skip
+#define DOCS(k) docs[k]
+#endif
+
+/* As long as the store promises to be late at most. */
+inline wait_once()
+{
+#ifdef LAG
+	d_step {
+		old_sessions = fresh_sessions; old_fenced = fresh_fenced; old_tombstones = fresh_tombstones;
+		old_packs = ghost_packs; old_segments = ghost_segments;
+		k = 0;
+		do
+		:: k < BACKUPS -> old_docs[k] = fresh_docs[k]; k++
+		:: else -> break
+		od;
+		k = 0
+	};
+	d_step {
+		fresh_sessions = fresh_sessions & ~old_sessions; fresh_fenced = fresh_fenced & ~old_fenced; fresh_tombstones = fresh_tombstones & ~old_tombstones;
+		ghost_packs = ghost_packs & ~old_packs; ghost_segments = ghost_segments & ~old_segments;
+		old_sessions = 0; old_fenced = 0; old_tombstones = 0; old_packs = 0; old_segments = 0;
+		k = 0;
+		do
+		:: k < BACKUPS -> fresh_docs[k] = fresh_docs[k] & ~old_docs[k]; old_docs[k] = 0; k++
+		:: else -> break
+		od;
+		k = 0
+	}
+#else
+	skip
+#endif
+}
+
+/* After something was published, until everybody's later listings show it, and it sees what they wrote before they could. */
+inline wait_published()
+{
+#ifdef LAG
+#if LAG > 0
+	wait_once();
+#endif
+#if LAG > 1
+	wait_once();
+#endif
+#endif
+	skip
+}
+
 /* --- a writer ---------------------------------------------------------------------------------- */
 
 /* Rows whose pack is not shown any more are no rows: see README.md, "late segments". */
 #ifdef NO_EXISTENCE
 #define SHOWN (~0)
 #else
-#define SHOWN packs
+#define SHOWN STILL(packs)
 #endif
 
 proctype writer(byte i; byte source)
@@ -163,29 +236,29 @@ begin:	skip; /* W1 */
 		STEP
 			s = W_SESSION(i, renewed);
 			printf("writer %d: W1 session %d\n", i, s);
-			sessions = sessions | s
+			sessions = sessions | s; WROTE(sessions, s)
 		DONE;
 		/* W2: tombstones, then the index, then which packs there are */
-		STEP
-			seen = tombstones; marked = 0; marks_of(seen, marked, k);
+		LIST
+			seen = SEEN(tombstones); marked = 0; marks_of(seen, marked, k);
 			printf("writer %d: W2 tombstones %d mark packs %d\n", i, seen, marked)
-		DONE;
+		LISTED;
 		if
 		:: renewed -> goto verify
 		:: else
 		fi;
 #ifndef SESSION_LATE
-		STEP
-			rows = 0; rows_of(segments, rows, k);
+		LIST
+			rows = 0; rows_of(STILL(segments), rows, k);
 			printf("writer %d: W2 index names packs %d\n", i, rows)
-		DONE;
+		LISTED;
 #endif
-		STEP
+		LIST
 			rows = rows & SHOWN;
 			lack = MISSING(want, rows & ~marked);
 			printf("writer %d: W2 of which exist %d, lacks chunks %d\n", i, rows, lack);
 			rows = 0; marked = 0
-		DONE;
+		LISTED;
 #ifdef PARENT
 		/* the subtrees of the parent, snapshot 0, are taken over and their chunks not looked at */
 		STEP
@@ -219,25 +292,32 @@ look:		skip; /* W4, W6 */
 #ifdef NO_LOOK_AFTER
 		if :: written -> goto done :: else fi;
 #endif
-		STEP
-			t = tombstones; printf("writer %d: looks (after commit %d): tombstones %d\n", i, written, t);
+		LIST
+			t = SEEN(tombstones); printf("writer %d: looks (after commit %d): tombstones %d\n", i, written, t);
 			if :: t & ~seen -> again = 1 :: else fi;
 			seen = seen | t; marked = 0;
 			if :: again -> marks_of(t, marked, k) :: else fi;
 			t = 0
-		DONE;
+		LISTED;
 		atomic {
+#ifdef LAG
+			if :: late = 0 :: late = ~0 fi;
+			t = ((SEEN(fenced) & s) != 0); late = 0;
+#else
+			t = ((fenced & s) != 0);
+#endif
 			if
-			:: fenced & s ->
+			:: t ->
+				t = 0;
 				printf("writer %d: looks: is fenced\n", i);
 				again = 0; seen = 0; marked = 0; n = 3;
 				if
 				:: renewed -> goto fail
 				:: else -> renewed = 1; written = 0; goto begin
 				fi
-			:: !(fenced & s) && again -> goto verify
-			:: !(fenced & s) && !again && !written -> goto commit
-			:: !(fenced & s) && !again && written ->
+			:: !t && again -> goto verify
+			:: !t && !again && !written -> goto commit
+			:: !t && !again && written ->
 done:				skip;
 				d_step { seen = 0; success[1 + i] = 1; printf("writer %d: reports success\n", i); sound(k) };
 				goto ended
@@ -246,8 +326,8 @@ done:				skip;
 
 verify:		skip; /* every chunk of the backup has an unmarked place, or is stored again */
 		again = 0;
-		STEP rows = 0; rows_of(segments, rows, k) DONE;
-		STEP rows = rows & SHOWN; lack = MISSING(want, rows & ~marked); printf("writer %d: verifies by packs %d without marked %d: lacks chunks %d\n", i, rows, marked, lack); marked = 0; rows = (lack -> rows : 0) DONE;
+		LIST rows = 0; rows_of(STILL(segments), rows, k) LISTED;
+		LIST rows = rows & SHOWN; lack = MISSING(want, rows & ~marked); printf("writer %d: verifies by packs %d without marked %d: lacks chunks %d\n", i, rows, marked, lack); marked = 0; rows = (lack -> rows : 0) LISTED;
 		if
 		:: lack ->
 			if
@@ -272,7 +352,7 @@ verify:		skip; /* every chunk of the backup has an unmarked place, or is stored 
 commit:		skip; /* W5 */
 		STEP
 			refs[1 + i] = want; printf("writer %d: commits backup %d of chunks %d\n", i, 1 + i, want);
-			docs[1 + i] = docs[1 + i] | s;
+			docs[1 + i] = docs[1 + i] | s; WROTE(docs[1 + i], s);
 			written = 1;
 			sound(k)
 		DONE;
@@ -303,13 +383,13 @@ inline end_session()
 /* Old tombstones: their packs are doomed, since whoever published them may still be about to delete. */
 inline list_tombstones()
 {
-	STEP
-		old = tombstones; doomed = 0;
+	LIST
+		old = SEEN(tombstones); doomed = 0;
 		printf("collector %d: old tombstones %d\n", j, old);
 #ifndef NO_DOOM
 		marks_of(old, doomed, k)
 #endif
-	DONE
+	LISTED
 }
 
 inline list_packs()
@@ -319,19 +399,19 @@ inline list_packs()
 
 inline list_sessions()
 {
-	STEP living = sessions & ~s; printf("collector %d: C2 sessions %d\n", j, living) DONE
+	LIST living = SEEN(sessions) & ~s; printf("collector %d: C2 sessions %d\n", j, living) LISTED
 }
 
 inline list_snapshots()
 {
-	STEP
+	LIST
 		k = 0;
 		do
-		:: k < BACKUPS -> shown[k] = docs[k]; printf("collector %d: C2 backup %d has documents %d\n", j, k, docs[k]); k++
+		:: k < BACKUPS -> shown[k] = DOCS(k); printf("collector %d: C2 backup %d has documents %d\n", j, k, docs[k]); k++
 		:: else -> break
 		od;
 		k = 0
-	DONE
+	LISTED
 }
 
 /* C6: each of those sessions has ended or was fenced; else this run leaves the rest to another. */
@@ -354,16 +434,16 @@ inline wait_for_sessions()
 inline list_new_snapshots()
 {
 #ifndef NO_SECOND_SNAPSHOTS
-	STEP
+	LIST
 		live = 0;
 		k = 0;
 		do
 		:: k < BACKUPS ->
 			if
 #ifdef FENCED_IGNORED
-			:: docs[k] & ~shown[k] & ~fenced -> live = live | refs[k]
+			:: DOCS(k) & ~shown[k] & ~fenced -> live = live | refs[k]
 #else
-			:: docs[k] & ~shown[k] -> live = live | refs[k]
+			:: DOCS(k) & ~shown[k] -> live = live | refs[k]
 #endif
 			:: else
 			fi;
@@ -376,18 +456,37 @@ inline list_new_snapshots()
 		:: k < 2 ->
 			if
 			:: (live & (1 << k)) && !(at[k] & ((index & there & ~victims) | C_PACK(j, 0))) ->
+#ifdef KEEP
 				if /* an old tombstone stays as long as one of its packs does */
 				:: victims & at[k] & doomed -> old = 0
 				:: else
 				fi;
 				victims = victims & ~at[k]
+#else
+				copy = copy | (1 << k)
+#endif
 			:: else
 			fi;
 			k++
 		:: else -> break
 		od;
-		k = 0; live = 0; printf("collector %d: C7 victims now %d\n", j, victims)
-	DONE
+		k = 0; live = 0; printf("collector %d: C7 victims %d, to be copied out of them chunks %d\n", j, victims, copy)
+	LISTED;
+	if /* what a snapshot of a fenced session lacks may be gone */
+	:: copy ->
+		STEP
+			copy = copy & HOLD(victims & packs);
+			packs = packs | C_PACK(j, 1); printf("collector %d: C7 copies chunks %d into pack %d\n", j, copy, C_PACK(j, 1));
+			if :: copy & 1 -> at[0] = at[0] | C_PACK(j, 1) :: else fi;
+			if :: copy & 2 -> at[1] = at[1] | C_PACK(j, 1) :: else fi;
+			copy = 0
+		DONE;
+		STEP
+			names[C_SEGMENT(j, 2)] = C_PACK(j, 1);
+			segments = segments | (1 << C_SEGMENT(j, 2))
+		DONE
+	:: else
+	fi
 #else
 	skip
 #endif
@@ -403,9 +502,15 @@ proctype collector(byte j; bool last)
 	s = C_SESSION(j);
 		/* C1 */
 		j == begun || last;
-		STEP sessions = sessions | s; begun++; printf("collector %d: C1 session %d\n", j, s) DONE;
+		STEP sessions = sessions | s; WROTE(sessions, s); begun++; printf("collector %d: C1 session %d\n", j, s) DONE;
 		atomic {
-			others = sessions & ~s;
+#ifdef LAG
+			if :: late = 0 :: late = ~0 fi;
+#endif
+			others = SEEN(sessions) & ~s;
+#ifdef LAG
+			late = 0;
+#endif
 			k = 0;
 			do
 			:: k <= 4 + COLLECTORS ->
@@ -426,7 +531,9 @@ proctype collector(byte j; bool last)
 		:: else
 		fi;
 		if
-		:: fence -> STEP fenced = fenced | fence; printf("collector %d: C1 fences %d\n", j, fence) DONE
+		:: fence ->
+			STEP fenced = fenced | fence; WROTE(fenced, fence); printf("collector %d: C1 fences %d\n", j, fence) DONE;
+			wait_published()
 		:: else
 		fi;
 		if
@@ -545,7 +652,7 @@ proctype collector(byte j; bool last)
 				do
 				:: k < BACKUPS ->
 					if
-					:: confirm & (1 << k) -> docs[k] = docs[k] | s; printf("collector %d: confirms backup %d\n", j, k)
+					:: confirm & (1 << k) -> docs[k] = docs[k] | s; WROTE(docs[k], s); printf("collector %d: confirms backup %d\n", j, k)
 					:: else
 					fi;
 					k++
@@ -574,9 +681,14 @@ proctype collector(byte j; bool last)
 #endif
 		STEP
 			printf("collector %d: C5 tombstone of packs %d\n", j, victims);
-			tombstone[j] = victims; tombstones = tombstones | (1 << j);
+			tombstone[j] = victims; tombstones = tombstones | (1 << j); WROTE(tombstones, 1 << j);
+#ifndef LAG
 			assert((victims & PACKS_OF(sessions & ~fenced & ~s)) == 0) /* claim 5 */
+#else
+			skip
+#endif
 		DONE;
+		wait_published();
 #ifdef OLD_TOMBSTONES_EARLY
 		STEP tombstones = tombstones & ~old DONE;
 #endif
@@ -587,7 +699,7 @@ proctype collector(byte j; bool last)
 		fi;
 #endif
 #ifndef SESSIONS_EARLY
-		STEP others = sessions & ~s; printf("collector %d: C5 sessions %d\n", j, others) DONE;
+		LIST others = SEEN(sessions) & ~s; printf("collector %d: C5 sessions %d\n", j, others) LISTED;
 #endif
 #ifndef NO_SECOND_LOOK
 		if
@@ -614,13 +726,16 @@ proctype collector(byte j; bool last)
 			segments = segments | (1 << C_SEGMENT(j, 1));
 			index = 0
 		DONE;
-		STEP segments = segments & ~rows; printf("collector %d: C8 deletes segments %d\n", j, rows); rows = 0; sound(k) DONE;
+		STEP DELETED(segments, segments & rows); segments = segments & ~rows; printf("collector %d: C8 deletes segments %d\n", j, rows); rows = 0; sound(k) DONE;
 		do
 		:: victims ->
-			STEP printf("collector %d: C8 deletes pack %d\n", j, victims & -victims); packs = packs & ~(victims & -victims); victims = victims & (victims - 1); sound(k) DONE
+			STEP printf("collector %d: C8 deletes pack %d\n", j, victims & -victims); DELETED(packs, victims & -victims); packs = packs & ~(victims & -victims); victims = victims & (victims - 1); sound(k) DONE
 		:: else -> break
 		od;
 		skip;
+#ifndef NO_LAST_WAIT
+		wait_once();
+#endif
 		STEP tombstones = tombstones & ~(old | (1 << j)); printf("collector %d: C8 deletes tombstones %d\n", j, old | (1 << j)) DONE;
 		goto leave;
 withdraw:	skip;
@@ -695,6 +810,8 @@ init
 #endif
 		run forget()
 	};
+	running == 0;
+	wait_once();
 	atomic { running == 0 -> running = 1; crashes_left = 0; fences_left = 0; begun = 0; run collector(COLLECTORS, 1) };
 	running == 0;
 	d_step {
