@@ -18,6 +18,8 @@ static const char passwords_text[] =
 	"with \"twofold key add\", nothing can be read back: keep a copy of it on another machine.\n"
 	"A recovery key (\"twofold key add --recovery\") is accepted wherever a password is: its 24 words, in a file, a variable, or typed; with --recovery-key\n"
 	"they are asked for line by line, and a mistake is named at once. \"twofold key print FILE\" prints a key file as such words.\n"
+	"The second repository of \"twofold copy\" has its own: --to-password-file or --to-password-command, TWOFOLD_TO_PASSWORD, TWOFOLD_TO_PASSWORD_FILE,\n"
+	"TWOFOLD_TO_PASSWORD_COMMAND, a prompt; with --from the same with FROM.\n"
 	"A new password (key add, key change) comes from --new-password-file, TWOFOLD_NEW_PASSWORD, or a prompt.\n";
 
 static int show_command(struct cli *cli, const char *name)

@@ -16,6 +16,7 @@ extern const struct command command_diff;
 extern const struct command command_stats;
 extern const struct command command_check;
 extern const struct command command_store_test;
+extern const struct command command_copy;
 extern const struct command command_forget;
 extern const struct command command_prune;
 extern const struct command command_parity_add;

@@ -74,7 +74,7 @@ int location_resolve(struct location *ret, struct cli *cli, const char *operand,
 	}
 	if (text && !*text)
 		return cli_usage(cli, err, "%s is empty; it must name a repository", from);
-	struct location l = { NULL, !text };
+	struct location l = { .is_default = !text };
 	if (!text) {
 		if (location_data(&l.text, "repository", err) < 0)
 			return -1;
@@ -90,7 +90,7 @@ int location_resolve(struct location *ret, struct cli *cli, const char *operand,
 void location_done(struct location *l)
 {
 	free(l->text);
-	*l = (struct location){ NULL, false };
+	*l = (struct location){ .text = NULL };
 }
 
 int location_check_empty(const char *text, struct error *err)

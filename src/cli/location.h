@@ -8,6 +8,10 @@
 struct location {
 	char *text;      /* as the user gave it: a folder or scheme://...; the default as an absolute path. Owned */
 	bool is_default; /* the embedded one: the first backup creates it by itself */
+	/* Of the second repository of a command that has two: its own password, and no other, opens it. */
+	const char *side;          /* "TO" or "FROM", part of its variables' names (TWOFOLD_TO_PASSWORD); NULL: the ordinary one */
+	const char *password_file; /* --to-password-file; NULL: not given */
+	const char *password_command;
 };
 
 /* operand (init LOCATION; may be NULL), else --repo, else TWOFOLD_REPOSITORY, else the default. An empty text is a usage error. */

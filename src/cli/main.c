@@ -12,6 +12,7 @@ static const struct command *const commands[] = {
 	&command_diff,
 	&command_stats,
 	&command_check, &command_store_test,
+	&command_copy,
 	&command_forget,
 	&command_prune,
 	&command_restore,

@@ -160,16 +160,16 @@ int secret_read_file(struct secret *ret, const char *path, struct error *err)
 	return 0;
 }
 
-static int read_command(struct secret *ret, const char *command, struct error *err)
+static int read_command(struct secret *ret, const char *name, const char *command, struct error *err)
 {
 	int pipes[2];
 	if (pipe2(pipes, O_CLOEXEC) < 0)
-		return error_sys(err, errno, "run TWOFOLD_PASSWORD_COMMAND");
+		return error_sys(err, errno, "run %s", name);
 	CLEAN_FD int out = pipes[0];
 	CLEAN_FD int in = pipes[1];
 	pid_t child = fork();
 	if (child < 0)
-		return error_sys(err, errno, "run TWOFOLD_PASSWORD_COMMAND");
+		return error_sys(err, errno, "run %s", name);
 	if (child == 0) {
 		signal(SIGPIPE, SIG_DFL);
 		if (dup2(in, STDOUT_FILENO) >= 0)
@@ -178,7 +178,9 @@ static int read_command(struct secret *ret, const char *command, struct error *e
 	}
 	close(take_fd(&in));
 	CLEAN_SCRATCH struct scratch s = { .len = 0 };
-	int r = read_scratch(&s, out, "the output of TWOFOLD_PASSWORD_COMMAND", err);
+	char what[80];
+	snprintf(what, sizeof what, "the output of %s", name);
+	int r = read_scratch(&s, out, what, err);
 	close(take_fd(&out));
 	int status = 0;
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
@@ -186,7 +188,7 @@ static int read_command(struct secret *ret, const char *command, struct error *e
 	if (r < 0)
 		return -1;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		return error_set(err, ERR_AUTH, "TWOFOLD_PASSWORD_COMMAND (%s) failed with %s %d", command,
+		return error_set(err, ERR_AUTH, "%s (%s) failed with %s %d", name, command,
 		                 WIFEXITED(status) ? "exit code" : "signal",
 		                 WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
 	size_t at = 0, len = 0;
@@ -194,8 +196,8 @@ static int read_command(struct secret *ret, const char *command, struct error *e
 	next_line(&s, &at, &line, &len);
 	struct secret found = { .source = SECRET_FROM_COMMAND };
 	if (secret_from_text(&found, s.bytes, s.len, line, len, err) < 0)
-		return error_add(err, "TWOFOLD_PASSWORD_COMMAND");
-	snprintf(found.origin, sizeof found.origin, "TWOFOLD_PASSWORD_COMMAND");
+		return error_add(err, "%s", name);
+	snprintf(found.origin, sizeof found.origin, "%s", name);
 	*ret = found;
 	return 0;
 }
@@ -310,23 +312,34 @@ static int prompt_recovery(struct secret *ret, struct error *err)
 
 /* --- which one --------------------------------------------------------------------------------------- */
 
-/* The sources that need nobody: *ret_found false when none is set. */
-static int explicit_source(struct secret *ret, struct cli *cli, bool *ret_found, struct error *err)
+/* TWOFOLD_PASSWORD, or of the second repository TWOFOLD_TO_PASSWORD; end: "", "_FILE" or "_COMMAND". */
+static const char *variable_name(char ret[64], const struct location *location, const char *end)
 {
-	const char *file = cli->common.password_file;
-	const char *variable = getenv("TWOFOLD_PASSWORD");
-	const char *command = getenv("TWOFOLD_PASSWORD_COMMAND");
+	snprintf(ret, 64, "TWOFOLD_%s%sPASSWORD%s", location->side ? location->side : "", location->side ? "_" : "", end);
+	return ret;
+}
+
+/* The sources that need nobody: *ret_found false when none is set. */
+static int explicit_source(struct secret *ret, struct cli *cli, const struct location *location, bool *ret_found, struct error *err)
+{
+	char name[64], command_name[64];
+	const char *file = location->side ? location->password_file : cli->common.password_file;
+	const char *command = location->password_command;
+	const char *variable = getenv(variable_name(name, location, ""));
 	*ret_found = true;
-	if (cli->common.recovery_key)
+	if (cli->common.recovery_key && !location->side)
 		return prompt_recovery(ret, err);
-	if (!file && variable)
-		return from_variable(ret, "TWOFOLD_PASSWORD", variable, err);
-	if (!file)
-		file = getenv("TWOFOLD_PASSWORD_FILE");
+	if (!file && !command && variable)
+		return from_variable(ret, name, variable, err);
+	if (!file && !command)
+		file = getenv(variable_name(name, location, "_FILE"));
 	if (file)
 		return secret_read_file(ret, file, err);
+	variable_name(command_name, location, "_COMMAND");
+	if (!command)
+		command = getenv(command_name);
 	if (command)
-		return read_command(ret, command, err);
+		return read_command(ret, command_name, command, err);
 	*ret_found = false;
 	return 0;
 }
@@ -349,8 +362,10 @@ static int default_key(struct secret *ret, const struct location *location, char
 
 static int no_source(const struct location *location, struct error *err)
 {
-	return error_set(err, ERR_AUTH, "no password for %s, and no terminal to ask on: set TWOFOLD_PASSWORD, "
-	                 "TWOFOLD_PASSWORD_FILE or TWOFOLD_PASSWORD_COMMAND, or give --password-file", location->text);
+	char name[64];
+	variable_name(name, location, "");
+	return error_set(err, ERR_AUTH, "no password for %s, and no terminal to ask on: set %s, %s_FILE or %s_COMMAND, or give --%spassword-file", location->text, name, name, name,
+	                 !location->side ? "" : *location->side == 'T' ? "to-" : "from-");
 }
 
 static void question_for(char ret[256], const char *what, const struct location *location)
@@ -361,7 +376,7 @@ static void question_for(char ret[256], const char *what, const struct location 
 
 int secret_ask_again(struct secret *ret, struct cli *cli, const struct location *location, bool *ret_asked, struct error *err)
 {
-	if (cli->common.recovery_key) {
+	if (cli->common.recovery_key && !location->side) {
 		*ret_asked = true;
 		return prompt_recovery(ret, err);
 	}
@@ -378,7 +393,7 @@ int secret_for_opening(struct secret *ret, struct cli *cli, const struct locatio
 {
 	bool found;
 	CLEAN_FREE char *path = NULL;
-	if (explicit_source(ret, cli, &found, err) < 0)
+	if (explicit_source(ret, cli, location, &found, err) < 0)
 		return -1;
 	if (!found && default_key(ret, location, &path, &found, err) < 0)
 		return -1;
@@ -402,7 +417,7 @@ int secret_for_creating(struct secret *ret, struct cli *cli, const struct locati
 {
 	bool found;
 	CLEAN_FREE char *path = NULL;
-	if (explicit_source(ret, cli, &found, err) < 0)
+	if (explicit_source(ret, cli, location, &found, err) < 0)
 		return -1;
 	if (found)
 		return 0;

@@ -112,7 +112,8 @@ static int unlock(struct cli *cli, const struct location *location, const char *
 		}
 		if (why.kind != ERR_AUTH || secret.source != SECRET_FROM_PROMPT || attempt == TRIES) {
 			*err = why;
-			return -1;
+			/* Which of the two it was that did not open. */
+			return why.kind == ERR_AUTH && location->side ? error_add(err, "%s was tried", secret.origin) : -1;
 		}
 		secret_done(&secret);
 		if (secret_ask_again(&secret, cli, location, &asked, err) < 0)
@@ -135,8 +136,10 @@ static int check_location(struct cli *cli, const struct location *location, unsi
 	}
 	if (exists)
 		return 0;
-	if (location->is_default && (flags & SESSION_CREATE))
+	if ((location->is_default || location->side) && (flags & SESSION_CREATE))
 		return make(cli, location, 0, err);
+	if (location->side)
+		return error_set(err, ERR_NOT_FOUND, "open repository: %s is not a twofold repository%s%.250s%s", location->text, why.text[0] ? " (" : "", why.text, why.text[0] ? ")" : "");
 	return error_set(err, ERR_NOT_FOUND, "open repository: %s is not a twofold repository%s%.250s%s; make one with: twofold init %s%s", location->text,
 	                 why.text[0] ? " (" : "", why.text, why.text[0] ? ")" : "", location->is_default ? "" : "--repo ", location->is_default ? "" : location->text);
 }
@@ -155,23 +158,16 @@ void cli_watch_store(struct cli *cli, struct store *store)
 	store_set_watch(store, &watch);
 }
 
-int cli_open_repo(struct cli *cli, unsigned flags, struct repo **ret, struct error *err)
+static int open_at(struct cli *cli, const struct location *location, unsigned flags, struct repo **ret, struct secret *ret_secret, struct error *err)
 {
 	CLEAN_SECRET struct secret secret = { 0 };
-	return cli_open_repo_with(cli, flags, ret, &secret, err);
-}
-
-int cli_open_repo_with(struct cli *cli, unsigned flags, struct repo **ret, struct secret *ret_secret, struct error *err)
-{
-	CLEAN_SECRET struct secret secret = { 0 };
-	CLEAN_LOCATION struct location location = { 0 };
 	CLEAN_FREE char *cache = NULL;
 	CLEAN_REPO struct repo *repo = NULL;
-	if (seal_init(err) < 0 || location_resolve(&location, cli, NULL, err) < 0 || check_location(cli, &location, flags, err) < 0)
+	if (check_location(cli, location, flags, err) < 0)
 		return -1;
 	if (!cli->common.no_cache && location_cache(&cache, "", NULL) < 0)
 		cache = NULL; /* no home folder: works without */
-	if (unlock(cli, &location, cache, &repo, &secret, err) < 0)
+	if (unlock(cli, location, cache, &repo, &secret, err) < 0)
 		return -1;
 	cli_watch_store(cli, repo->store);
 	if ((flags & SESSION_INDEX) && repo_load_index(repo, err) < 0)
@@ -180,4 +176,24 @@ int cli_open_repo_with(struct cli *cli, unsigned flags, struct repo **ret, struc
 	*ret_secret = secret;
 	secret = (struct secret){ 0 };
 	return 0;
+}
+
+int cli_open_repo(struct cli *cli, unsigned flags, struct repo **ret, struct error *err)
+{
+	CLEAN_SECRET struct secret secret = { 0 };
+	return cli_open_repo_with(cli, flags, ret, &secret, err);
+}
+
+int cli_open_repo_with(struct cli *cli, unsigned flags, struct repo **ret, struct secret *ret_secret, struct error *err)
+{
+	CLEAN_LOCATION struct location location = { 0 };
+	if (seal_init(err) < 0 || location_resolve(&location, cli, NULL, err) < 0)
+		return -1;
+	return open_at(cli, &location, flags, ret, ret_secret, err);
+}
+
+int cli_open_other(struct cli *cli, const struct location *location, unsigned flags, struct repo **ret, struct error *err)
+{
+	CLEAN_SECRET struct secret secret = { 0 };
+	return seal_init(err) < 0 ? -1 : open_at(cli, location, flags, ret, &secret, err);
 }

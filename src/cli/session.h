@@ -22,6 +22,10 @@ int cli_open_repo_with(struct cli *cli, unsigned flags, struct repo **ret, struc
 /* Ctrl-C ends the waiting for a store that does not answer, and the user is told of it. cli must outlive the store. Before the store is used. */
 void cli_watch_store(struct cli *cli, struct store *store);
 
+/* The same for the second repository of a command: location's text, side and password_file or password_command are set. SESSION_CREATE: made where there is none. */
+struct location;
+int cli_open_other(struct cli *cli, const struct location *location, unsigned flags, struct repo **ret, struct error *err);
+
 /* Makes a repository at location (NULL: --repo and so on) and says so. parity: percent, or 0 for none. */
 int cli_make_repo(struct cli *cli, const char *location, unsigned parity, struct error *err);
 

@@ -10,6 +10,8 @@ void check_note_session(struct check *c, const struct snapshot *s)
 {
 	const struct time_ns *since = &c->options->since;
 	int64_t seconds = (int64_t)(s->totals.nanoseconds / 1000000000u) + 1;
+	if (s->has_origin && s->copied.sec >= since->sec)
+		return;
 	/* A time that cannot be added to is none to rely on. */
 	if (!c->options->has_since || s->time.sec >= since->sec || seconds >= since->sec - s->time.sec || s->time.sec < 0)
 		return;

@@ -102,6 +102,9 @@ struct snapshot {
 	struct blob_list tags;
 	bool has_parent;
 	struct id parent;
+	bool has_origin;                    /* a copy, of this snapshot in this repository, made then: */
+	struct id origin_repository, origin;
+	struct time_ns copied;
 	struct id session;
 	struct snapshot_totals totals;
 	/* files: */

@@ -22,10 +22,11 @@ enum {
 	TAG_MODEL = 21,
 	TAG_MAP = 22,
 	TAG_VOLUME = 24, /* repeated */
+	TAG_ORIGIN = 25,
 };
 #define TAGS_ONCE                                                                                                                                  \
 	(TAG_BIT(TAG_KIND) | TAG_BIT(TAG_TIME) | TAG_BIT(TAG_HOST) | TAG_BIT(TAG_USER) | TAG_BIT(TAG_PROGRAM) | TAG_BIT(TAG_SESSION) |         \
-	 TAG_BIT(TAG_PARENT) | TAG_BIT(TAG_TOTALS) | TAG_BIT(TAG_TREE) | TAG_BIT(TAG_DISK) | TAG_BIT(TAG_MODEL) | TAG_BIT(TAG_MAP))
+	 TAG_BIT(TAG_PARENT) | TAG_BIT(TAG_TOTALS) | TAG_BIT(TAG_TREE) | TAG_BIT(TAG_DISK) | TAG_BIT(TAG_MODEL) | TAG_BIT(TAG_MAP) | TAG_BIT(TAG_ORIGIN))
 #define TAGS_OF_IMAGES (TAG_BIT(TAG_DISK) | TAG_BIT(TAG_MODEL) | TAG_BIT(TAG_MAP) | TAG_BIT(TAG_VOLUME))
 
 enum { VOLUME_RAW = 1, VOLUME_TREE = 2 };
@@ -169,6 +170,12 @@ void snapshot_encode(struct buf *b, const struct snapshot *s)
 		tag_put_id(b, TAG_TREE, &s->tree);
 	else
 		image_encode(b, s);
+	if (!s->has_origin)
+		return;
+	field_add_id(&value, &s->origin_repository);
+	field_add_id(&value, &s->origin);
+	field_add_time(&value, s->copied);
+	tag_put(b, TAG_ORIGIN, &value);
 }
 
 /* --- reading ----------------------------------------------------------------------- */
@@ -286,6 +293,14 @@ static int text_field(struct snapshot *s, struct tags *t, struct error *err)
 	}
 }
 
+static void origin_decode(struct snapshot *s, struct cursor *c)
+{
+	s->has_origin = true;
+	s->origin_repository = field_id(c);
+	s->origin = field_id(c);
+	s->copied = field_time(c);
+}
+
 static int snapshot_field(struct snapshot *s, struct tags *t, struct error *err)
 {
 	switch (t->tag) {
@@ -307,6 +322,9 @@ static int snapshot_field(struct snapshot *s, struct tags *t, struct error *err)
 		break;
 	case TAG_TREE:
 		s->tree = field_id(&t->value);
+		break;
+	case TAG_ORIGIN:
+		origin_decode(s, &t->value);
 		break;
 	case TAG_DISK:
 		disk_decode(s, &t->value);

@@ -256,6 +256,12 @@ void random_snapshot(uint64_t *r, struct snapshot *ret)
 	ret->has_parent = coin(r);
 	if (ret->has_parent)
 		ret->parent = random_id(r);
+	ret->has_origin = coin(r);
+	if (ret->has_origin) {
+		ret->origin_repository = random_id(r);
+		ret->origin = random_id(r);
+		ret->copied = random_time(r);
+	}
 	ret->session = random_id(r);
 	uint64_t *totals = (uint64_t *)(void *)&ret->totals;
 	for (size_t i = 0; i < sizeof ret->totals / sizeof *totals; i++)
@@ -368,6 +374,7 @@ bool same_snapshot(const struct snapshot *a, const struct snapshot *b)
 	if (a->kind != b->kind || !same_time(a->time, b->time) || !same_text(a->host, b->host) || !same_text(a->user, b->user) ||
 	    !same_text(a->program, b->program) || !same_text(a->model, b->model) || !same_list(&a->sources, &b->sources) ||
 	    !same_list(&a->tags, &b->tags) || a->has_parent != b->has_parent || !id_equal(&a->parent, &b->parent) ||
+	    a->has_origin != b->has_origin || !id_equal(&a->origin_repository, &b->origin_repository) || !id_equal(&a->origin, &b->origin) || !same_time(a->copied, b->copied) ||
 	    !id_equal(&a->session, &b->session) || memcmp(&a->totals, &b->totals, sizeof a->totals) != 0 || !id_equal(&a->tree, &b->tree))
 		return false;
 	if (a->disk_size != b->disk_size || a->sector != b->sector || a->table != b->table || memcmp(a->disk_guid, b->disk_guid, 16) != 0 ||
