@@ -52,7 +52,7 @@ static int pause_for(const struct collect *c, uint64_t seconds, struct error *er
 }
 
 /* A listing on this store may be as old as its lag, and so may that of whoever looks at what was just published: twice that. */
-static int let_it_be_seen(const struct collect *c, struct error *err)
+int collect_let_it_be_seen(const struct collect *c, struct error *err)
 {
 	return pause_for(c, 2ull * c->repo->store->promises.list_lag, err);
 }
@@ -168,7 +168,7 @@ static int clear_sessions(struct collect *c, struct error *err)
 		if (l.items[i].damaged)
 			collect_tell(c, "a session object is damaged, so it cannot be told whether its writer lives; run twofold repair");
 	}
-	return c->report.fenced > fenced ? let_it_be_seen(c, err) : 0;
+	return c->report.fenced > fenced ? collect_let_it_be_seen(c, err) : 0;
 }
 
 /* --- earlier collections --------------------------------------------------------------------------- */
@@ -341,7 +341,7 @@ static int announce(struct collect *c, struct error *err)
 	if (publish_tombstone(c, &going, NULL, &c->tombstone, err) < 0)
 		return error_add(err, "publish what will be deleted");
 	c->published = true;
-	if (let_it_be_seen(c, err) < 0 || alone(c, &l, err) < 0 || still_at_work(c, &l, &awaited, err) < 0) {
+	if (collect_let_it_be_seen(c, err) < 0 || alone(c, &l, err) < 0 || still_at_work(c, &l, &awaited, err) < 0) {
 		withdraw(c);
 		return -1;
 	}

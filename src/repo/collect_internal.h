@@ -71,6 +71,8 @@ int collect_rescue(struct collect *c, const struct buf *unsettled, struct error 
 int collect_rewrite_index(struct collect *c, const struct buf *going, struct error *err);
 
 int collect_stopped(const struct collect *c, struct error *err);
+/* Waits until listings show what is in the store now, and others have seen what was just published. */
+int collect_let_it_be_seen(const struct collect *c, struct error *err);
 void collect_tell(const struct collect *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

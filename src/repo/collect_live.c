@@ -42,6 +42,13 @@ int collect_list_packs(struct collect *c, struct error *err)
 	size_t count = c->packs.len / sizeof *packs;
 	if (count)
 		qsort(packs, count, sizeof *packs, by_id);
+	/* Told twice, a pack would be taken for another one that nobody needs. */
+	size_t kept = 0;
+	for (size_t i = 0; i < count; i++)
+		if (!kept || !id_equal(&packs[kept - 1].id, &packs[i].id))
+			packs[kept++] = packs[i];
+	count = kept;
+	c->packs.len = count * sizeof *packs;
 	for (size_t i = 0; i < count; i++) {
 		c->report.packs++;
 		c->report.pack_bytes += packs[i].size;
@@ -202,7 +209,8 @@ int collect_walk(struct collect *c, struct error *err)
 		return 0;
 	if (why.kind != ERR_CORRUPT && why.kind != ERR_NOT_FOUND)
 		return error_set(err, why.kind, "%s", why.text);
-	return walk_all(c, true, err); /* a listing is no instant, and a cache may be stale: only what is missing twice is missing */
+	/* A listing is no instant, it may lag, and a cache may be stale: only what is missing twice is missing. */
+	return collect_let_it_be_seen(c, err) < 0 ? -1 : walk_all(c, true, err);
 }
 
 /* --- how much of each pack ------------------------------------------------------------------- */
