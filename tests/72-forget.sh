@@ -106,6 +106,23 @@ test_by_name() {
 	expect 0 twofold check
 }
 
+test_prune() {
+	needs prune
+	history
+	head -c 300000 /dev/urandom >tree/gone
+	backup_at '2024-03-02 12:00:00'
+	rm tree/gone
+	backup_at '2024-03-03 12:00:00'
+	expect 0 twofold forget --keep-last 1 --prune --dry-run
+	[ "$(ids | wc -l)" = 7 ]
+	expect 0 twofold forget --keep-last 1 --prune
+	[ "$(ids | wc -l)" = 1 ]
+	[ -z "$(find repo/packs -size +200k)" ]
+	expect 0 twofold check --read-data
+	twofold -q restore latest --target back
+	cmp "back$PWD/tree/file" tree/file
+}
+
 test_append_only() {
 	needs_root
 	history

@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/filter.h"
+#include "cli/prune.h"
 #include "cli/session.h"
 #include "cli/show.h"
 #include "cli/text.h"
@@ -15,7 +16,7 @@ struct forget_args {
 	struct text_list keep_tags;
 	struct snapshot_filter filter;
 	const char *group_by;
-	bool dry_run;
+	bool dry_run, prune;
 };
 
 #define KEEP(rule, name, help) OPTION_NUMBER(struct forget_args, keep[rule], name, 0, "N", help, 0, 0, 0)
@@ -32,6 +33,7 @@ static const struct option_spec forget_options[] = {
 	FILTER_OPTIONS(struct forget_args, filter),
 	OPTION_TEXT(struct forget_args, group_by, "group-by", 0, "LIST", "apply the rules to each group by itself (default: host,source,kind; also tag, or none)"),
 	OPTION_FLAG(struct forget_args, dry_run, "dry-run", 'n', "only show what would be kept, why, and what forgotten"),
+	OPTION_FLAG(struct forget_args, prune, "prune", 0, "then give back the space, as twofold prune does"),
 	OPTION_END,
 };
 
@@ -328,6 +330,10 @@ static int forget_run(struct cli *cli, const void *args, struct error *err)
 	if ((cli->operand_count ? forget_named(&f, err) : forget_by_rules(&f, a, &rules, by, err)) < 0)
 		return -1;
 	summarise(&f);
+	if (a->prune && !a->dry_run)
+		return cli_prune(cli, repo, &(struct prune_limits){ .max_unused = PRUNE_MAX_UNUSED, .max_repack = UINT64_MAX, .fence_seconds = SESSION_FENCE_SECONDS }, err);
+	if (f.forgotten && !a->dry_run)
+		cli_say(cli, "the space that only they needed is given back by: twofold prune\n");
 	return 0;
 }
 
@@ -337,12 +343,12 @@ const struct command command_forget = {
 	.summary = "remove snapshots, by name or by rules for what to keep",
 	.operands = "[SNAPSHOT...]",
 	.max_operands = COMMAND_ANY,
-	.about = "Only the snapshots go: what they held stays stored until nothing else refers to it and it is collected.\n"
+	.about = "Only the snapshots go: what they held stays stored until twofold prune, or --prune here, deletes what no other snapshot needs.\n"
 		 "A snapshot stays if any rule keeps it. Rules apply to each group of snapshots (same host, sources and kind) by itself, and only to those that --host, --path, --tag "
 		 "and --kind choose. A rule such as --keep-daily 7 counts days that have a snapshot, keeps the last one of each, and the oldest of all while there are fewer days than that. "
 		 "Days are those of the local time zone. --keep-within counts from the newest snapshot of the group, not from today.\n"
 		 "Rules that would leave nothing of a group are refused.",
-	.examples = "twofold forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --keep-yearly 10 --dry-run\ntwofold forget --keep-within 30d --keep-tag release\n"
+	.examples = "twofold forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --keep-yearly 10 --dry-run\ntwofold forget --keep-last 3 --prune\ntwofold forget --keep-within 30d --keep-tag release\n"
 		    "# one snapshot\ntwofold forget 3f09a1c2d4e5f607",
 	.options = forget_options,
 	.args_size = sizeof(struct forget_args),
