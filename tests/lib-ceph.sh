@@ -48,7 +48,7 @@ daemon() { # LOG COMMAND...
 servers_stop() {
 	local pid
 	for pid in "${server_pids[@]}"; do
-		kill -KILL "$pid" 2>/dev/null
+		kill -KILL "$pid" 2>/dev/null || true # may be dead already
 	done
 	server_pids=()
 	return 0

@@ -110,6 +110,12 @@ sanitizer_options() {
 	export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 }
 
+cmd_test_ceph() {
+	need build test servers
+	build_plain
+	tests/run "$PWD/build/twofold" "$PWD/tests/ceph-faults.sh"
+}
+
 cmd_asan() {
 	need test
 	servers

@@ -379,7 +379,7 @@ static int set_prefix(struct restore *r, const char *path, struct error *err)
 static int start_workers(struct restore *r, struct error *err)
 {
 	static const unsigned limits[POOL_LANES] = { 0 };
-	unsigned threads = r->options->threads ? r->options->threads : task_processors();
+	unsigned threads = r->options->threads ? r->options->threads : plan_threads(r->repo);
 	if (pool_new(&r->pool, threads < THREADS_MAX ? threads : THREADS_MAX, 1, limits, err) < 0)
 		return -1;
 	r->slots = calloc(pool_slots(r->pool), sizeof *r->slots);

@@ -375,7 +375,7 @@ static void job_done(struct job *j)
 static int job_start(struct job *j, struct error *err)
 {
 	static const unsigned limits[POOL_LANES] = { 0 };
-	unsigned threads = j->options->threads ? j->options->threads : task_processors();
+	unsigned threads = j->options->threads ? j->options->threads : plan_threads(j->repo);
 	if (pool_new(&j->pool, threads, 1, limits, err) < 0)
 		return -1;
 	j->raw = calloc(pool_slots(j->pool), sizeof *j->raw);

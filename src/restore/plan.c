@@ -103,6 +103,15 @@ static int by_place(const void *va, const void *vb)
 	return 0;
 }
 
+/* On the way are then about 8 blocks of mostly half a MiB: at 20 ms a round trip some 200 MB/s. Each costs a block's memory, raw and sealed. */
+#define THREADS_REMOTE 8u
+
+unsigned plan_threads(const struct repo *repo)
+{
+	unsigned processors = task_processors();
+	return repo->store->promises.remote && processors < THREADS_REMOTE ? THREADS_REMOTE : processors;
+}
+
 static bool same_block(const struct plan_part *a, const struct plan_part *b)
 {
 	return a->pack_row == b->pack_row && a->block_offset == b->block_offset;

@@ -50,6 +50,9 @@ bool plan_full(const struct plan *p);
  * of this id and length is known: nothing was added. The plan must not be full. */
 int plan_add(struct plan *p, const struct plan_part *want, uint32_t chunk_length, bool *ret_found, struct error *why, struct error *err);
 
+/* How many threads are worth having at plan_work: as many as there are processors, but more where each block takes a round trip over a network. */
+unsigned plan_threads(const struct repo *repo);
+
 /* Sorts. */
 int plan_ready(struct plan *p, struct error *err);
 /* Takes blocks until none is left; every worker calls it with a raw buffer of its own. ERR_CANCELLED when progress (may be NULL) or the pool of ctx says stop. */
