@@ -312,4 +312,22 @@ test_lost_parts_of_an_image_are_unreadable() {
 	"$TOOLS/imgcmp" disk disk3
 }
 
+# What nobody can read, and would stop every backup.
+test_damaged_tombstones_and_sessions() {
+	stored
+	needs repair
+	mkdir -p repo/tombstones repo/sessions
+	cp repo/index/"$(find repo/index -type f -printf '%f\n' | head -n 1)" "repo/tombstones/$(printf '%064d' 7)"
+	expect 1 twofold backup tree
+	expect 0 twofold repair
+	grep -q 'healed: tombstones/' out
+	expect 0 twofold backup tree
+	cp repo/index/"$(find repo/index -type f -printf '%f\n' | head -n 1)" "repo/sessions/$(printf '%064d' 7)"
+	expect 1 twofold repair
+	grep -q 'lost: sessions/.*delete' out
+	rm "repo/sessions/$(printf '%064d' 7)"
+	expect 0 twofold repair
+	expect 0 twofold check
+}
+
 run_cases

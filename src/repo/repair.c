@@ -72,7 +72,8 @@ int repair_entrance(struct store *store, const struct repair_options *options, c
 	uint64_t healed = 0;
 	if (parity_load(&set, store, err) < 0 || parity_store_open(&healing, store, &set, err) < 0 || name_entrance(store, &set, &names, err) < 0)
 		return -1;
-	for (const char *name = (const char *)names.data; name < (const char *)names.data + names.len; name += strlen(name) + 1) {
+	for (size_t at = 0; at < names.len; at += strlen((const char *)names.data + at) + 1) {
+		const char *name = (const char *)names.data + at;
 		uint64_t size;
 		size_t count;
 		if (!parity_find(&set, name, &count) || !entrance_is_ill(store, healing, name, &size))
@@ -249,6 +250,52 @@ static int drop_segments(struct repair *p, struct error *err)
 	return 0;
 }
 
+/* Sessions and tombstones that cannot be read stop others: nobody can say what they name. A tombstone can go when no session is at work that could delete by it; of a session nobody knows whether it is. */
+static int clear_documents(struct repair *p, enum seal_kind kind, bool may_go, struct error *err)
+{
+	CLEAN_BUF struct buf ids = BUF_INIT, bytes = BUF_INIT;
+	const char *advice = kind == SEAL_SESSION ? "if no backup is at work, delete this object" : "run the repair again when no other session is at work";
+	if (ids_list(p->repo->store, object_prefix(kind), &ids, err) < 0)
+		return -1;
+	for (size_t i = 0; i < ids.len / ID_SIZE; i++) {
+		struct id id;
+		struct error why = { 0 };
+		char name[OBJECT_KEY_MAX];
+		memcpy(id.b, ids.data + i * ID_SIZE, ID_SIZE);
+		object_key(kind, &id, name);
+		if (object_read(p->repo->store, p->repo->keys, kind, &id, TOMBSTONE_BYTES_MAX, NULL, &bytes, &why) == 0 || why.kind != ERR_CORRUPT)
+			continue;
+		p->report.damaged++;
+		if (!may_go) {
+			p->report.unhealed++;
+			error_set(&why, ERR_CORRUPT, "it is damaged: %s", advice);
+			p->sink->lost(p->sink->cookie, name, why.text);
+			continue;
+		}
+		if (!p->options->dry_run && repair_put_aside(p->repo->store, name, err) < 0)
+			return -1;
+		p->sink->healed(p->sink->cookie, name, "put aside; no session is at work that it could concern");
+	}
+	return 0;
+}
+
+static int count_other(void *cookie, const char *key, uint64_t size)
+{
+	struct id id;
+	(void)size;
+	*(size_t *)cookie += object_id_of_key(key, &id);
+	return 0;
+}
+
+static int clear_all_documents(struct repair *p, struct error *err)
+{
+	size_t sessions = 0;
+	if (p->repo->store->ops->list(p->repo->store, object_prefix(SEAL_SESSION), count_other, &sessions, err) < 0)
+		return -1;
+	bool alone = sessions <= (p->session ? 1u : 0u);
+	return clear_documents(p, SEAL_SESSION, false, err) < 0 ? -1 : clear_documents(p, SEAL_TOMBSTONE, alone, err);
+}
+
 static void tell_unhealed(struct repair *p)
 {
 	for (size_t i = 0; i < p->patient_count; i++) {
@@ -280,7 +327,7 @@ static int do_repair(struct repair *p, struct error *err)
 		return -1;
 	if (parity_load(&p->parity, p->repo->store, err) < 0 || parity_store_open(&p->healing, p->repo->store, &p->parity, err) < 0)
 		return -1;
-	if (find_damage(p, err) < 0 || heal_objects(p, err) < 0 || drop_segments(p, err) < 0)
+	if (clear_all_documents(p, err) < 0 || find_damage(p, err) < 0 || heal_objects(p, err) < 0 || drop_segments(p, err) < 0)
 		return -1;
 	if (!o->dry_run && (load_index(p, err) < 0 || repair_index_packs(p, err) < 0 || repair_packs(p, err) < 0 || load_index(p, err) < 0))
 		return -1;

@@ -110,8 +110,8 @@ int repair_discard_aside(struct store *store, uint64_t *ret, struct error *err)
 		return error_add(err, "list what was put aside");
 	if (!buf_ok(&names))
 		return error_set(err, ERR_NOMEM, "list what was put aside: out of memory");
-	for (const char *at = (const char *)names.data; at < (const char *)names.data + names.len; at += strlen(at) + 1, count++)
-		if (store->ops->remove(store, at, err) < 0)
+	for (size_t at = 0; at < names.len; at += strlen((const char *)names.data + at) + 1, count++)
+		if (store->ops->remove(store, (const char *)names.data + at, err) < 0)
 			return error_add(err, "remove what was put aside");
 	*ret = count;
 	return 0;
