@@ -144,7 +144,7 @@ static int repair_run(struct cli *cli, const void *args, struct error *err)
 {
 	const struct repair_args *a = args;
 	CLEAN_REPO struct repo *repo = NULL, *other = NULL;
-	struct repair_report report;
+	struct repair_report report = { 0 };
 	struct progress progress;
 	const struct repair_sink sink = { tell_healed, tell_lost, tell_hit, tell_replaced, cli };
 	struct repair_options options = { .dry_run = a->dry_run, .cut = a->cut, .originals = a->originals, .host = cli_host(), .level = 3, .progress = &progress };

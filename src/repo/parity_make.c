@@ -286,6 +286,8 @@ int parity_make_group(struct repo *r, const struct parity_options *options, enum
 	m.head = (struct parity_head){ .form = form, .automatic = automatic, .shards = (uint8_t)shards, .percent = (uint8_t)percent };
 	for (size_t i = 0; i < count; i++)
 		length = form == PARITY_BUNDLE ? length + objects[i]->size : objects[i]->size > length ? objects[i]->size : length;
+	if (!length)
+		return 0; /* nothing in it to protect */
 	if (prepare(&m, count, length, err) < 0)
 		return -1;
 	if ((form == PARITY_BUNDLE ? make_bundle(&m, objects, count, err) : make_across(&m, objects, count, err)) < 0)
