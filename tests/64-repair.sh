@@ -330,4 +330,30 @@ test_damaged_tombstones_and_sessions() {
 	expect 0 twofold check
 }
 
+# The collector need not know of parity.
+test_prune_leaves_parity_to_be_made_anew() {
+	stored
+	needs prune forget
+	twofold parity add
+	rm tree/noise
+	twofold backup tree
+	twofold parity add
+	expect 0 twofold forget --keep-last 1
+	expect 0 twofold prune
+	expect 0 twofold --json parity status
+	[ "$(field gone)" != 0 ]
+	# What prune removed is not lost, and nothing is damaged.
+	expect 0 twofold repair
+	grep -q 'nothing is damaged' out
+	expect 0 twofold parity add
+	expect 0 twofold --json parity status
+	[ "$(field bare_objects)" = 0 ]
+	[ "$(field gone)" = 0 ]
+	rm "$(largest_pack)"
+	expect 0 twofold repair
+	expect 0 twofold check --read-data
+	expect 0 twofold restore "latest:$PWD/tree" --target back
+	diff -r tree back
+}
+
 run_cases

@@ -13,7 +13,7 @@ struct repair_args {
 };
 
 static const struct option_spec repair_options[] = {
-	OPTION_TEXT(struct repair_args, from, "from", 0, "LOCATION", "take what is lost from another repository that has the same chunks"),
+	OPTION_TEXT(struct repair_args, from, "from", 0, "LOCATION", "take what is lost from a copy of the repository (cp, rsync, rclone) that has the same keys"),
 	OPTION_TEXT(struct repair_args, from_password, "from-password-file", 0, "FILE", "its password or key file (default: as for the repository itself)"),
 	OPTION_FLAG(struct repair_args, originals, "originals", 0, "take what is lost from the files that were backed up, where they are unchanged"),
 	OPTION_FLAG(struct repair_args, cut, "cut", 0, "write snapshots anew without what stays lost"),
@@ -181,7 +181,7 @@ const struct command command_repair = {
 	.group = GROUP_REPOSITORY,
 	.summary = "heal what is damaged or lost, as far as anything is left to do it with",
 	.about = "Reads and authenticates every object. What is damaged or missing comes back from parity (twofold parity add), bit for bit; a lost index out of the packs; of packs that cannot be healed, what is "
-		 "whole is stored anew. What then still is missing comes from another repository that has the same chunks (--from), or out of the original files (--originals). Each line that begins with \"hit\" names a "
+		 "whole is stored anew. What then still is missing comes from a copy of the repository (--from; one that twofold copy made has keys of its own, restore from that instead), or out of the original files (--originals). Each line that begins with \"hit\" names a "
 		 "file that lacks something; --cut writes the snapshots anew without that: lost parts of files become holes, and the files are marked as incomplete.\n"
 		 "\n"
 		 "Nothing is overwritten: what is replaced is kept in the repository, below aside/, until --discard-aside.",
