@@ -92,10 +92,11 @@ sshd_stop() {
 	[ -n "${SSHD_PID:-}" ] || return 0
 	local children
 	children=$(sshd_children)
-	kill "$SSHD_PID" 2>/dev/null || true
-	for pid in $children; do kill -KILL "$pid" 2>/dev/null || true; done
-	for pid in $SSHD_PID $children; do
-		while kill -0 "$pid" 2>/dev/null; do sleep 0.01; done
+	# Stopped ones too.
+	for pid in $SSHD_PID $children; do kill -KILL "$pid" 2>/dev/null || true; done
+	for _ in $(seq 100); do
+		grep -q '^State:.[^Z]' "/proc/$SSHD_PID/status" 2>/dev/null || break
+		sleep 0.02
 	done
 	SSHD_PID=
 }

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "store/retry.h"
 #include "store/sftp_request.h"
 
 /* --- the connection ----------------------------------------------------------------- */
@@ -315,6 +316,27 @@ static int sftp_new(struct sftp **ret, const char *location, struct error *err)
 	return 0;
 }
 
+/* Busy servers turn away connections at random (MaxStartups), so one that fails at once is tried twice more; one that took long has failed. */
+static int open_patiently(struct sftp *s, bool create, struct sftp_conn **ret, struct error *err)
+{
+	static const struct retry_policy brief = { .tries = 3, .first = 500, .longest = 1000, .total = 5000 };
+	struct error why = { 0 };
+	struct retry r;
+	time_t start;
+	retry_begin(&r, &s->base, &brief);
+	do {
+		CLEAN_CONN struct sftp_conn *c = NULL;
+		start = time(NULL);
+		if (sftp_link(s, &c, &why) == 0 && find_root(s, c, create, &why) == 0) {
+			*ret = TAKE(c);
+			return 0;
+		}
+	} while (time(NULL) - start < 3 && retry_again(&r, &why));
+	if (err)
+		*err = why;
+	return -1;
+}
+
 int store_open_sftp(struct store **ret, const char *location, bool create, struct error *err)
 {
 	struct sftp *s = NULL;
@@ -322,7 +344,7 @@ int store_open_sftp(struct store **ret, const char *location, bool create, struc
 		return -1;
 	CLEAN_STORE struct store *st = &s->base;
 	CLEAN_CONN struct sftp_conn *c = NULL;
-	if (sftp_link(s, &c, err) < 0 || find_root(s, c, create, err) < 0)
+	if (open_patiently(s, create, &c, err) < 0)
 		return -1;
 	const struct sftp_server *server = sftp_conn_server(c);
 	st->promises = (struct store_promises){ .atomic_put = true, .conditional_put = true, .durable_put = server->fsync, .remote = true, .commits = 1 };

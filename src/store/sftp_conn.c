@@ -19,7 +19,8 @@
 struct sftp_conn {
 	struct sftp_ssh ssh;
 	char *location;
-	unsigned timeout;           /* seconds */
+	unsigned timeout;           /* seconds of silence */
+	unsigned patience;          /* seconds until it must be connected */
 	struct sftp_server server;
 	size_t piece;
 	pthread_mutex_t send_lock;  /* one packet at a time into the socket */
@@ -411,8 +412,7 @@ static int greet(struct sftp_conn *c, struct error *err)
 	static const uint8_t init[] = { 0, 0, 0, 5, SFTP_INIT, 0, 0, 0, 3 };
 	struct iovec part = { (void *)(uintptr_t)init, sizeof init };
 	write_all(c->ssh.socket, &part, 1);
-	unsigned patience = c->timeout < CONNECT_MIN ? CONNECT_MIN : c->timeout;
-	for (uint64_t end = now_ms() + (uint64_t)patience * 1000; now_ms() < end;) {
+	for (uint64_t end = now_ms() + (uint64_t)c->patience * 1000; now_ms() < end;) {
 		struct pollfd polled[2] = { { c->ssh.socket, POLLIN, 0 }, { c->ssh.errors, POLLIN, 0 } };
 		poll(polled, 2, TICK);
 		if (polled[1].revents && !sftp_ssh_listen(&c->ssh)) {
@@ -438,7 +438,7 @@ static int greet(struct sftp_conn *c, struct error *err)
 		return 0;
 	}
 	sftp_ssh_stop(&c->ssh);
-	error_set(err, ERR_IO, "open %s: no answer within %u s; is it the right host and port, and does it let this network in? (TWOFOLD_SFTP_TIMEOUT sets the seconds)", c->location, patience);
+	error_set(err, ERR_IO, "open %s: no answer within %u s; is it the right host and port, and does it let this network in? (TWOFOLD_SFTP_TIMEOUT sets the seconds)", c->location, c->patience);
 	return error_passing(err);
 }
 
@@ -473,6 +473,7 @@ static int conn_new(struct sftp_conn **ret, const char *location, unsigned timeo
 	c->ssh = (struct sftp_ssh)SFTP_SSH_INIT;
 	c->refs = 1;
 	c->timeout = timeout;
+	c->patience = timeout < CONNECT_MIN ? CONNECT_MIN : timeout;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_init(&c->send_lock, NULL);
 	pthread_cond_init(&c->changed, NULL);
@@ -491,7 +492,7 @@ int sftp_conn_open(struct sftp_conn **ret, const struct sftp_location *where, co
 	CLEAN_CONN struct sftp_conn *c = NULL;
 	if (conn_new(&c, location, timeout, err) < 0)
 		return -1;
-	if (sftp_ssh_start(&c->ssh, where, timeout, err) < 0)
+	if (sftp_ssh_start(&c->ssh, where, c->patience / 2, err) < 0)
 		return error_add(err, "open %s", location);
 	if (greet(c, err) < 0)
 		return -1;
