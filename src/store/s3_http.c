@@ -194,25 +194,43 @@ static void copy_value(char *ret, size_t size, const char *value, size_t len)
 	ret[len] = 0;
 }
 
-/* "bytes 0-9/443"; nonsense counts as no range. */
+/* Digits, then the character end (0: the text's end); NULL otherwise. */
+static const char *take_number(const char *p, char end, uint64_t *ret)
+{
+	char *stop;
+	if (*p < '0' || *p > '9')
+		return NULL;
+	*ret = strtoull(p, &stop, 10);
+	if (*stop != end)
+		return NULL;
+	return end ? stop + 1 : stop;
+}
+
+/* "bytes 0-9/443", or a star where the total is not told; nonsense counts as no range. */
 static void parse_range(struct s3_response *r, const char *text)
 {
-	unsigned long long first, last, total = UINT64_MAX;
-	char star = 0;
-	int n = sscanf(text, "bytes %20llu-%20llu/%20llu", &first, &last, &total);
-	if (n == 2)
-		n = sscanf(text, "bytes %*u-%*u/%c", &star) == 1 && star == '*' ? 3 : 0;
-	if (n == 3 && first <= last && last < INT64_MAX) {
-		r->has_range = true;
-		r->first = first;
-		r->last = last;
-		r->total = total;
-	}
+	uint64_t first = 0, last = 0, total = UINT64_MAX;
+	if (strncmp(text, "bytes ", 6) != 0)
+		return;
+	const char *p = take_number(text + 6, '-', &first);
+	if (p)
+		p = take_number(p, '/', &last);
+	if (!p || (strcmp(p, "*") != 0 && !take_number(p, 0, &total)) || first > last || last >= INT64_MAX)
+		return;
+	r->has_range = true;
+	r->first = first;
+	r->last = last;
+	r->total = total;
+}
+
+static bool is_blank(char c)
+{
+	return c == '\r' || c == '\n' || c == ' ' || c == '\t';
 }
 
 static void note_header(struct s3_response *r, const char *name, size_t name_len, const char *value, size_t len)
 {
-	char text[128];
+	char text[128] = "";
 	copy_value(text, sizeof text, value, len);
 #define IS(n) (name_len == sizeof(n) - 1 && strncasecmp(name, n, sizeof(n) - 1) == 0)
 	if (IS("etag")) {
@@ -247,7 +265,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *cookie)
 	struct try *t = cookie;
 	struct s3_response *r = t->response;
 	size_t len = size * count, end = len;
-	while (end && memchr("\r\n \t", data[end - 1], 4))
+	while (end && is_blank(data[end - 1]))
 		end--;
 	if (end >= 12 && strncmp(data, "HTTP/", 5) == 0) {
 		/* An interim answer may stand before the real one. */

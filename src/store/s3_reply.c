@@ -89,7 +89,7 @@ static int parse(const void *data, size_t len, element_fn fn, void *cookie, stru
 {
 	const char *p = data;
 	/* A server that keeps the connection alive sends blanks first. */
-	while (len && memchr(" \r\n\t", *p, 4))
+	while (len && (*p == ' ' || *p == '\r' || *p == '\n' || *p == '\t'))
 		p++, len--;
 	if (len > (64u << 20))
 		return error_set(err, ERR_CORRUPT, "the server's answer of %zu bytes is too long", len);

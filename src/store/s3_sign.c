@@ -32,7 +32,8 @@ void s3_encode(struct buf *b, const char *text, bool keep_slashes)
 {
 	for (; *text; text++) {
 		unsigned char c = (unsigned char)*text;
-		bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || memchr("-._~", c, 4) || (c == '/' && keep_slashes);
+		bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '.' || c == '_' || c == '~' ||
+		             (c == '/' && keep_slashes);
 		static const char digits[] = "0123456789ABCDEF";
 		char escape[3] = { '%', digits[c >> 4], digits[c & 15] };
 		if (plain)
