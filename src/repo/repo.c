@@ -315,8 +315,9 @@ static int take_latest(struct repo *r, struct id *ret_id, struct snapshot *ret, 
 	if (repo_snapshots(r, &list, err) < 0)
 		return -1;
 	if (list.damaged) {
+		error_set(err, ERR_CORRUPT, "find the latest snapshot: %zu cannot be read (%.300s); name a snapshot by its id", list.damaged, list.first_error.text);
 		snapshot_list_done(&list);
-		return error_set(err, ERR_CORRUPT, "find the latest snapshot: %zu cannot be read (%.300s); name a snapshot by its id", list.damaged, list.first_error.text);
+		return -1;
 	}
 	if (!list.count) {
 		snapshot_list_done(&list);
