@@ -110,6 +110,8 @@ struct listed_object {
 	uint64_t size;
 };
 
+#define SNAPSHOT_OBJECT_MAX (80u << 20)
+
 static int note_object(void *cookie, const char *key, uint64_t size)
 {
 	struct listed_object o = { .size = size };
@@ -183,6 +185,45 @@ static int find_missing(struct repair *p, struct error *err)
 	return 0;
 }
 
+static int note_name(void *cookie, const char *key, uint64_t size)
+{
+	(void)size;
+	buf_add(cookie, key, strlen(key) + 1);
+	return 0;
+}
+
+/* A snapshot that an earlier repair put aside, because it was damaged, and was cut off before it could write it again. One that was put aside whole was cut, and stays where it is. */
+static bool was_interrupted(struct repair *p, const char *aside, const char *name)
+{
+	CLEAN_BUF struct buf before = BUF_INIT, healed = BUF_INIT;
+	struct store *store = p->repo->store;
+	bool found;
+	uint64_t size;
+	size_t count;
+	if (store->ops->stat(store, name, &found, &size, NULL) < 0 || found || !parity_find(&p->parity, name, &count))
+		return false;
+	if (store_read(store, aside, SNAPSHOT_OBJECT_MAX, &before, NULL) < 0 || store_read(p->healing, name, SNAPSHOT_OBJECT_MAX, &healed, NULL) < 0)
+		return false;
+	return before.len != healed.len || memcmp(before.data, healed.data, healed.len) != 0;
+}
+
+static int find_interrupted(struct repair *p, struct error *err)
+{
+	CLEAN_BUF struct buf names = BUF_INIT;
+	struct error why = { 0 };
+	error_set(&why, ERR_NOT_FOUND, "an interrupted repair put it aside");
+	if (p->repo->store->ops->list(p->repo->store, "aside/", note_name, &names, err) < 0)
+		return error_add(err, "list what was put aside");
+	if (!buf_ok(&names))
+		return error_set(err, ERR_NOMEM, "repair: out of memory");
+	for (size_t at = 0; at < names.len; at += strlen((char *)names.data + at) + 1) {
+		const char *aside = (char *)names.data + at, *name = strchr(aside + strlen("aside/"), '/');
+		if (name && strncmp(name + 1, "snapshots/", 10) == 0 && was_interrupted(p, aside, name + 1) && add_patient(p, name + 1, 0, true, &why, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int find_damage(struct repair *p, struct error *err)
 {
 	CLEAN_BUF struct buf list = BUF_INIT;
@@ -200,7 +241,7 @@ static int find_damage(struct repair *p, struct error *err)
 			return -1;
 	if (!buf_ok(&list) || !buf_ok(&p->listed_packs))
 		return error_set(err, ERR_NOMEM, "repair: out of memory");
-	return find_missing(p, err);
+	return find_missing(p, err) < 0 ? -1 : find_interrupted(p, err);
 }
 
 /* --- whole objects ------------------------------------------------------------------------------------ */

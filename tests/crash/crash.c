@@ -463,10 +463,11 @@ static int judge_end(const struct trial *t, const struct way *way, struct error 
 		return 0; /* nobody hears what a dead process says */
 	if (t->result == 0)
 		return 0;
-	if (!strstr(t->err.text, strerror(way->strike.sys)))
+	/* What a repair tells as lost names the file or object, and the reason stands before it. */
+	if (t->op->run != run_repair && !strstr(t->err.text, strerror(way->strike.sys)))
 		return error_set(err, ERR_IO, "the error does not say why: \"%.200s\"", t->err.text);
 	bool space = way->strike.sys == ENOSPC || way->strike.sys == EDQUOT;
-	if (space && t->err.kind != ERR_NO_SPACE)
+	if (space && t->op->run != run_repair && t->err.kind != ERR_NO_SPACE)
 		return error_set(err, ERR_IO, "the error is not of the kind \"no space\": \"%.200s\"", t->err.text);
 	return 0;
 }

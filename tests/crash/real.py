@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 
-PROGRAM, SHIM = (os.path.realpath(p) for p in sys.argv[1:3])
+PROGRAM, SHIM = (os.path.realpath(p) for p in sys.argv[1:3])  # Place copies them: who builds meanwhile does not disturb
 RANDOM_CUTS = 3
 
 
@@ -40,6 +40,7 @@ class Place:
         parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self.path = os.path.realpath(tempfile.mkdtemp(prefix="twofold-real-", dir=parent))
         self.count = 0
+        self.program, self.shim = (shutil.copy(p, self.path) for p in (PROGRAM, SHIM))
         with open(self.at("key"), "w", encoding="ascii") as f:
             f.write("twofold-key-1 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n")
 
@@ -54,9 +55,9 @@ class Place:
         env = {k: v for k, v in os.environ.items() if not k.startswith("TWOFOLD_")}
         env.update(HOME=self.path, TWOFOLD_PASSWORD_FILE=self.at("key"), LC_ALL="C.UTF-8")
         if shim:
-            env["LD_PRELOAD"] = SHIM
+            env["LD_PRELOAD"] = self.shim
             env.update({"SHIM_" + k.upper(): str(v) for k, v in shim.items()})
-        done = subprocess.run([PROGRAM, "--repo", repo, "--no-cache", *args], env=env, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=120)
+        done = subprocess.run([self.program, "--repo", repo, "--no-cache", *args], env=env, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=120)
         return done
 
     def must(self, repo, *args):
