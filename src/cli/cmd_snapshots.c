@@ -6,15 +6,18 @@
 #include "cli/session.h"
 #include "cli/show.h"
 #include "cli/text.h"
+#include "repo/log.h"
 
 struct snapshots_args {
 	struct snapshot_filter filter;
 	uint64_t latest;
+	bool accept;
 };
 
 static const struct option_spec snapshots_options[] = {
 	FILTER_OPTIONS(struct snapshots_args, filter),
 	OPTION_NUMBER(struct snapshots_args, latest, "latest", 'n', "N", "only the newest N of them", 0, 0, 0),
+	OPTION_FLAG(struct snapshots_args, accept, "accept", 0, "take what is there for right where it differs from the log"),
 	OPTION_END,
 };
 
@@ -74,11 +77,42 @@ static int print(struct cli *cli, const struct snapshot_list *list, const struct
 	return 0;
 }
 
+static void warn_each(struct cli *cli, const char *kind, const struct buf *ids, const char *what)
+{
+	for (size_t at = 0; at < ids->len; at += ID_SIZE) {
+		struct id id;
+		char hex[ID_HEX_SIZE];
+		memcpy(id.b, ids->data + at, ID_SIZE);
+		id_to_hex(&id, hex);
+		cli_warn(cli, "%s %.16s: %s", kind, hex, what);
+	}
+}
+
+/* What the log says of it. A warning is for what no sound storage does. */
+static int compare_log(struct cli *cli, struct repo *repo, struct error *err)
+{
+	CLEAN(log_findings_done) struct log_findings f = { 0 };
+	if (repo_log_compare(repo, &f, err) < 0)
+		return -1;
+	warn_each(cli, "snapshot", &f.vanished, LOG_VANISHED);
+	warn_each(cli, "snapshot", &f.returned, LOG_RETURNED);
+	warn_each(cli, "log", &f.missing, LOG_MISSING);
+	warn_each(cli, "log", &f.lost, LOG_LOST);
+	if (f.older_keys)
+		cli_warn(cli, LOG_OLDER_KEYS);
+	if (f.damaged)
+		cli_warn(cli, "%zu entries of the log cannot be read: %s", f.damaged, f.first_error.text);
+	if (f.exists && f.unlogged.len)
+		cli_say(cli, "%zu snapshots are not in the log yet: of an older program, or of a backup that was interrupted at its very end; the next backup takes them in\n", f.unlogged.len / ID_SIZE);
+	return 0;
+}
+
 static int snapshots_run(struct cli *cli, const void *args, struct error *err)
 {
 	CLEAN_REPO struct repo *repo = NULL;
 	CLEAN(snapshot_list_done) struct snapshot_list list = { 0 };
-	if (cli_open_repo(cli, 0, &repo, err) < 0 || repo_snapshots(repo, &list, err) < 0)
+	const struct snapshots_args *a = args;
+	if (cli_open_repo(cli, 0, &repo, err) < 0 || (a->accept && repo_log_accept(repo, err) < 0) || repo_snapshots(repo, &list, err) < 0)
 		return -1;
 	if (print(cli, &list, args, err) < 0)
 		return -1;
@@ -86,14 +120,17 @@ static int snapshots_run(struct cli *cli, const void *args, struct error *err)
 		cli_warn(cli, "%zu snapshots cannot be read: %s", list.damaged, list.first_error.text);
 	if (list.unconfirmed)
 		cli_warn(cli, "%zu more do not count, since their backups were given up before they had finished; run twofold prune, which makes sure of them", list.unconfirmed);
-	return 0;
+	return compare_log(cli, repo, err);
 }
 
 const struct command command_snapshots = {
 	.name = "snapshots",
 	.group = GROUP_READ,
 	.summary = "list what is in the repository",
-	.about = "Oldest first. \"added\" is what the snapshot cost: the bytes that it added to the repository, compressed.",
+	.about = "Oldest first. \"added\" is what the snapshot cost: the bytes that it added to the repository, compressed.\n"
+		 "\n"
+		 "Every backup and every forget is noted in a sealed log. A snapshot that is gone though nobody forgot it, one that is there again, and a storage that went back in time since this machine "
+		 "last looked, are named in warnings. --accept notes that all of this is right.",
 	.examples = "twofold snapshots\ntwofold snapshots --kind image --latest 3\n# which of them hold a folder\ntwofold snapshots --path /home/ana/letters",
 	.options = snapshots_options,
 	.args_size = sizeof(struct snapshots_args),

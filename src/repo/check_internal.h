@@ -77,6 +77,9 @@ bool check_wants(struct check *c, const struct id *session);
 /* Remembers what was read; complete: the check came to its end. */
 void check_remember(struct check *c, bool complete);
 
+/* check_trust.c: an entry of the snapshot log; what the log says of the snapshots. */
+int check_log_entry(struct check *c, const struct buf *bytes, struct error *err);
+int check_trust(struct check *c, struct error *err);
 /* check_walk.c: all that hangs on a snapshot. */
 int check_snapshot(struct check *c, const struct id *id, const struct snapshot *s, struct error *err);
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "repo/collect_internal.h"
+#include "repo/log.h"
 #include "repo/object.h"
 #include "repo/settle.h"
 
@@ -114,7 +115,7 @@ static int confirm(struct collect *c, const struct id *id, struct snapshot *s, s
 		return error_set(err, ERR_NOMEM, "confirm a snapshot: out of memory");
 	seal_random(fresh.b, ID_SIZE);
 	if (object_write(c->repo->store, c->repo->keys, SEAL_SNAPSHOT, &fresh, &s->session, bytes.data, bytes.len, err) < 0 ||
-	    repo_snapshot_forget(c->repo, id, err) < 0)
+	    repo_log_append(c->repo, &s->session, &fresh, &bytes, err) < 0 || repo_snapshot_forget(c->repo, id, err) < 0)
 		return error_add(err, "confirm a snapshot");
 	buf_add(&c->snapshots, fresh.b, ID_SIZE);
 	c->report.confirmed++;

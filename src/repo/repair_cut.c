@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "repo/log.h"
 #include "repo/repair_walk.h"
 
 static const char cut_note[] = "part of it was lost in the repository, and cut out by a repair";
@@ -247,7 +248,7 @@ int repair_cut(struct walk *w, const struct id *id, struct snapshot *s, struct e
 	if (writer_commit(writer, s, &fresh, err) < 0)
 		return -1;
 	object_key(SEAL_SNAPSHOT, id, key);
-	if (repair_put_aside(p->repo->store, key, err) < 0)
+	if (repo_log_append(p->repo, NULL, id, NULL, err) < 0 || repair_put_aside(p->repo->store, key, err) < 0)
 		return -1;
 	p->report.cut_snapshots++;
 	p->sink->replaced(p->sink->cookie, id, &fresh);

@@ -8,6 +8,7 @@
 
 #include "repo/coders.h"
 #include "repo/keys.h"
+#include "repo/log.h"
 #include "repo/marks.h"
 #include "repo/object.h"
 #include "store/probe.h"
@@ -204,6 +205,9 @@ void repo_free(struct repo *r)
 		return;
 	index_free(r->index);
 	coder_pool_free(r->coders);
+	if (r->log)
+		repo_log_done(r->log);
+	free(r->log);
 	cut_free(r->cutter);
 	seal_keys_free(r->keys);
 	store_close(r->store);
@@ -385,6 +389,9 @@ int repo_snapshot_forget(struct repo *r, const struct id *id, struct error *err)
 		return error_add(err, "forget a snapshot");
 	if (!found)
 		return error_set(err, ERR_NOT_FOUND, "forget a snapshot: %s is gone already", key);
+	/* The log first: what is interrupted in between can be forgotten again, while a snapshot that is gone without a word would look like theft. */
+	if (repo_log_append(r, NULL, id, NULL, err) < 0)
+		return error_add(err, "forget a snapshot");
 	if (r->store->ops->remove(r->store, key, &why) == 0)
 		return 0;
 	if (why.kind != ERR_AUTH && why.sys != EROFS)

@@ -31,6 +31,7 @@ struct repo {
 	struct index *index;      /* NULL before repo_load_index */
 	char *cache;              /* folder for this repository, or NULL */
 	struct coder_pool *coders;
+	struct repo_log *log;     /* as it was at the first entry that this process wrote, and its own since; NULL before */
 	_Atomic int64_t refreshed_at; /* when a missing chunk last made a reader refresh the index, in seconds of the monotonic clock */
 };
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "repo/leftovers.h"
+#include "repo/log.h"
 #include "repo/object.h"
 #include "repo/packer.h"
 #include "repo/sessions.h"
@@ -402,28 +403,29 @@ static int settle(struct writer *w, const struct snapshot *s, bool *ret_anew, st
 	}
 }
 
-static int write_snapshot(struct writer *w, struct snapshot *snapshot, struct id *ret_id, struct error *err)
+static int write_snapshot(struct writer *w, struct snapshot *snapshot, struct id *ret_id, struct buf *ret_payload, struct error *err)
 {
-	CLEAN_BUF struct buf bytes = BUF_INIT;
 	snapshot->session = *own_session_id(w->session);
-	snapshot_encode(&bytes, snapshot);
-	if (!buf_ok(&bytes))
+	buf_clear(ret_payload);
+	snapshot_encode(ret_payload, snapshot);
+	if (!buf_ok(ret_payload))
 		return error_set(err, ERR_NOMEM, "write snapshot: out of memory");
 	seal_random(ret_id->b, ID_SIZE);
-	if (object_write(w->repo->store, w->repo->keys, SEAL_SNAPSHOT, ret_id, &snapshot->session, bytes.data, bytes.len, err) < 0)
+	if (object_write(w->repo->store, w->repo->keys, SEAL_SNAPSHOT, ret_id, &snapshot->session, ret_payload->data, ret_payload->len, err) < 0)
 		return error_add(err, "write snapshot");
 	return 0;
 }
 
 int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id, struct error *err)
 {
+	CLEAN_BUF struct buf payload = BUF_INIT;
 	struct id id;
 	bool anew = false;
 	if (writer_flush(w, err) < 0 || settle(w, snapshot, &anew, err) < 0)
 		return -1;
 	snapshot->totals.added_raw = w->added_raw;
 	snapshot->totals.added_stored = w->added_stored;
-	if (write_snapshot(w, snapshot, &id, err) < 0)
+	if (write_snapshot(w, snapshot, &id, &payload, err) < 0)
 		return -1;
 	for (;;) {
 		struct id stale = id;
@@ -433,10 +435,12 @@ int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id
 		if (!anew)
 			break;
 		/* The snapshot names a session that does not count any more. */
-		if (write_snapshot(w, snapshot, &id, err) < 0 || repo_snapshot_forget(w->repo, &stale, err) < 0)
+		if (write_snapshot(w, snapshot, &id, &payload, err) < 0 || repo_snapshot_forget(w->repo, &stale, err) < 0)
 			return -1;
 	}
 	w->committed = true;
+	if (repo_log_append(w->repo, own_session_id(w->session), &id, &payload, err) < 0)
+		return error_add(err, "the snapshot is written, but the log does not say so (the next backup corrects it)");
 	*ret_id = id;
 	return 0;
 }

@@ -33,6 +33,7 @@ enum seal_kind {
 	SEAL_SESSION = 5,
 	SEAL_TOMBSTONE = 6,
 	SEAL_FENCE = 7,
+	SEAL_LOG = 8,
 };
 
 /* Chunk ids of data and of metadata are hashed under different keys, so equal bytes never make a file's chunk stand for a tree. */

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "repo/format/document.h"
+#include "repo/format/log.h"
 #include "repo/format/map.h"
 #include "repo/format/node.h"
 #include "repo/format/pack.h"
@@ -433,6 +434,38 @@ static int again_tombstone(const uint8_t *bytes, size_t len, struct buf *b, stru
 	return 0;
 }
 
+static void random_items(uint64_t *r, struct buf *b, size_t size)
+{
+	size_t count = random_below(r, 6);
+	for (size_t i = 0; i < count; i++) {
+		struct id id = random_id(r);
+		id.b[0] = (uint8_t)i;
+		buf_add(b, id.b, ID_SIZE);
+		for (size_t k = ID_SIZE; k < size; k++)
+			buf_add_u8(b, (uint8_t)random_next(r));
+	}
+}
+
+static void make_log(uint64_t *r, struct buf *b)
+{
+	CLEAN(log_entry_done) struct log_entry e = { .time = random_time(r), .host = strdup(random_next(r) & 1 ? "host" : "") };
+	random_items(r, &e.before, ID_SIZE);
+	random_items(r, &e.added, LOG_ADDED_SIZE);
+	random_items(r, &e.forgotten, ID_SIZE);
+	random_items(r, &e.replaced, ID_SIZE);
+	log_entry_encode(b, &e);
+}
+
+static int again_log(const uint8_t *bytes, size_t len, struct buf *b, struct error *err)
+{
+	CLEAN(log_entry_done) struct log_entry e = { 0 };
+	if (log_entry_decode(&e, bytes, len, err) < 0)
+		return -1;
+	log_entry_encode(b, &e);
+	document_again(b, bytes, len, 1 << 2 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 12);
+	return 0;
+}
+
 /* A head, then its table. */
 static void make_parity(uint64_t *r, struct buf *b)
 {
@@ -491,6 +524,7 @@ const struct codec test_codecs[] = {
 	{ "format-key", make_key, again_key, false },
 	{ "format-snapshot", make_snapshot, again_snapshot, true },
 	{ "format-session", make_session, again_session, true },
+	{ "format-log", make_log, again_log, true },
 	{ "format-tombstone", make_tombstone, again_tombstone, true },
 	{ "format-parity", make_parity, again_parity, false },
 };

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "repo/format/document.h"
+#include "repo/format/log.h"
 #include "repo/format/map.h"
 #include "repo/format/pack.h"
 #include "repo/format/segment.h"
@@ -157,6 +158,18 @@ static void documents(void **state)
 	buf_clear(&b);
 	tombstone_encode(&b, &t);
 	stands(&b, "0100" "02050202000000" "0420" IDS_20 "0820" IDS_00);
+
+	struct log_entry entry = { .time = { 1, 2 }, .host = host };
+	buf_add(&entry.before, counting(0).b, ID_SIZE);
+	buf_add(&entry.added, counting(0x20).b, ID_SIZE);
+	buf_add(&entry.added, counting(0).b, ID_SIZE);
+	buf_add(&entry.forgotten, counting(0).b, ID_SIZE);
+	buf_clear(&b);
+	log_entry_encode(&b, &entry);
+	stands(&b, "0100" "02050202000000" "050168" "0620" IDS_00 "0840" IDS_20 IDS_00 "0a20" IDS_00);
+	buf_done(&entry.before);
+	buf_done(&entry.added);
+	buf_done(&entry.forgotten);
 
 	struct session open = { { 1, 2 }, { 1, 2 }, host, 300, 1, NULL };
 	buf_clear(&b);
