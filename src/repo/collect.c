@@ -336,8 +336,9 @@ static int announce(struct collect *c, struct error *err)
 		return -1;
 	if (going.len > (size_t)TOMBSTONE_PACKS_MAX * ID_SIZE)
 		return error_set(err, ERR_UNSUPPORTED, "prune: %zu packs at once are too many; give --max-repack a limit", going.len / ID_SIZE);
+	/* Where nothing goes, the index may still be rewritten. On a store whose listings are behind, another collection may not have been seen yet. */
 	if (!going.len)
-		return 0;
+		return c->repo->store->promises.list_lag && (collect_let_it_be_seen(c, err) < 0 || alone(c, &l, err) < 0) ? -1 : 0;
 	if (publish_tombstone(c, &going, NULL, &c->tombstone, err) < 0)
 		return error_add(err, "publish what will be deleted");
 	c->published = true;
