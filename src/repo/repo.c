@@ -378,6 +378,20 @@ int repo_snapshot_find(struct repo *r, const char *name, struct id *ret_id, stru
 	return 0;
 }
 
+/* A full store must still let go of snapshots: the entry then takes the room that was set aside for that. *ret_reserve: it is to be set aside again. */
+static int log_forgetting(struct repo *r, const struct id *id, bool *ret_reserve, struct error *err)
+{
+	struct error why = { 0 };
+	if (repo_log_append(r, NULL, id, NULL, &why) == 0)
+		return 0;
+	*ret_reserve = why.sys == ENOSPC || why.sys == EDQUOT;
+	if (*ret_reserve && store_reserve(r->store, false, NULL) == 0 && repo_log_append(r, NULL, id, NULL, &why) == 0)
+		return 0;
+	if (err)
+		*err = why;
+	return error_add(err, "forget a snapshot");
+}
+
 int repo_snapshot_forget(struct repo *r, const struct id *id, struct error *err)
 {
 	char key[OBJECT_KEY_MAX];
@@ -390,10 +404,13 @@ int repo_snapshot_forget(struct repo *r, const struct id *id, struct error *err)
 	if (!found)
 		return error_set(err, ERR_NOT_FOUND, "forget a snapshot: %s is gone already", key);
 	/* The log first: what is interrupted in between can be forgotten again, while a snapshot that is gone without a word would look like theft. */
-	if (repo_log_append(r, NULL, id, NULL, err) < 0)
-		return error_add(err, "forget a snapshot");
-	if (r->store->ops->remove(r->store, key, &why) == 0)
-		return 0;
+	bool reserve = false;
+	int logged = log_forgetting(r, id, &reserve, err);
+	bool removed = logged == 0 && r->store->ops->remove(r->store, key, &why) == 0;
+	if (reserve)
+		store_reserve(r->store, true, NULL);
+	if (logged < 0 || removed)
+		return logged;
 	if (why.kind != ERR_AUTH && why.sys != EROFS)
 		return error_set(err, why.kind, "forget a snapshot: %s", why.text);
 	return error_set(err, why.kind, "forget a snapshot: %.400s; the repository can only be added to from here: forget from where deleting is allowed", why.text);
