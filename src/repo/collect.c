@@ -230,6 +230,7 @@ static int move(struct collect *c, struct error *err)
 		if (packs[i].flags & PACK_MOVE)
 			packs[i].flags &= ~(uint32_t)(PACK_MOVE | PACK_GOES);
 	c->report.moved_packs = c->report.moved_bytes = 0;
+	buf_clear(&c->whole); /* what is in doomed packs only was not copied */
 	return 0;
 }
 
@@ -308,7 +309,7 @@ static int leave_for_later(struct collect *c, struct buf *awaited, struct error 
 {
 	struct pack_info *packs = (void *)c->packs.data;
 	CLEAN_BUF struct buf later = BUF_INIT;
-	struct id before = c->tombstone, again;
+	struct id again;
 	for (size_t i = 0; i < c->packs.len / sizeof *packs; i++) {
 		if (!(packs[i].flags & PACK_GOES) || packs[i].flags & PACK_RIPE)
 			continue;
@@ -322,8 +323,7 @@ static int leave_for_later(struct collect *c, struct buf *awaited, struct error 
 		return error_set(err, ERR_NOMEM, "out of memory");
 	if (later.len && publish_tombstone(c, &later, awaited, &again, err) < 0)
 		return -1;
-	if (remove_object(c, SEAL_TOMBSTONE, &before, err) < 0)
-		return -1;
+	/* The first one stays until its packs are gone: a listing is no instant, and could miss both. */
 	c->published = false;
 	return 0;
 }
@@ -435,6 +435,7 @@ static void collect_done(struct collect *c)
 	buf_done(&c->packs);
 	free(c->pack_of_row);
 	row_set_done(&c->live);
+	buf_done(&c->whole);
 	buf_done(&c->snapshots);
 }
 
@@ -456,7 +457,7 @@ static int collect(struct collect *c, struct error *err)
 		return -1;
 	if (c->options->dry_run)
 		return 0;
-	if (move(c, err) < 0)
+	if (move(c, err) < 0 || collect_confirm(c, err) < 0)
 		return -1;
 	/* What is written from here on is small, but it must not fail for want of room. */
 	store_reserve(c->repo->store, false, NULL);

@@ -40,6 +40,7 @@ struct collect {
 	uint32_t *pack_of_row;        /* by the index's row of packs: place in packs, or UINT32_MAX */
 	uint32_t pack_rows;
 	struct row_set live;
+	struct buf whole;             /* ids of snapshots of fenced sessions that are whole: to be confirmed */
 	struct buf snapshots;         /* ids of those that were walked, ascending once collect_live_done */
 	struct writer *writer;
 	struct id tombstone;          /* the own one */
@@ -48,7 +49,7 @@ struct collect {
 
 /* --- collect_live.c: what is reached --------------------------------------------------- */
 int collect_list_packs(struct collect *c, struct error *err);
-/* Loads the index, walks all snapshots that count, confirms those of fenced sessions that are whole. */
+/* Loads the index, walks all snapshots that count, and those of fenced sessions that are whole. */
 int collect_walk(struct collect *c, struct error *err);
 /* Fills pack_info.live, .total. */
 int collect_account(struct collect *c, struct error *err);
@@ -58,6 +59,9 @@ int collect_walk_new(struct collect *c, struct buf *missed, struct error *err);
 struct pack_info *collect_pack(const struct collect *c, const struct id *id);
 /* The packs that go, as a set of ids. */
 int collect_going(const struct collect *c, uint32_t with_flags, struct buf *ret, struct error *err);
+
+/* Confirms the latter: after collect_move, so that nothing of them lies in packs only that an earlier collection has marked. */
+int collect_confirm(struct collect *c, struct error *err);
 
 /* --- collect_move.c: choosing and copying ------------------------------------------------ */
 int collect_choose(struct collect *c, struct error *err);

@@ -104,25 +104,6 @@ static int see_chunk(void *cookie, const struct id *id, struct error *err)
 	return look_up(cookie, id, &first, err);
 }
 
-/* Written under the own session the snapshot counts again. */
-static int confirm(struct collect *c, const struct id *id, struct snapshot *s, struct error *err)
-{
-	CLEAN_BUF struct buf bytes = BUF_INIT;
-	struct id fresh;
-	s->session = *own_session_id(c->session);
-	snapshot_encode(&bytes, s);
-	if (!buf_ok(&bytes))
-		return error_set(err, ERR_NOMEM, "confirm a snapshot: out of memory");
-	seal_random(fresh.b, ID_SIZE);
-	if (object_write(c->repo->store, c->repo->keys, SEAL_SNAPSHOT, &fresh, &s->session, bytes.data, bytes.len, err) < 0 ||
-	    repo_log_append(c->repo, &s->session, &fresh, &bytes, err) < 0 || repo_snapshot_forget(c->repo, id, err) < 0)
-		return error_add(err, "confirm a snapshot");
-	buf_add(&c->snapshots, fresh.b, ID_SIZE);
-	c->report.confirmed++;
-	collect_tell(c, "a snapshot whose backup was given up is whole: it counts again");
-	return 0;
-}
-
 static int walk_one(struct collect *c, const struct id *id, struct error *err)
 {
 	struct reach_visitor visitor = { .page = see_page, .chunk = see_chunk, .cookie = c, .progress = c->options->progress };
@@ -151,7 +132,9 @@ static int walk_one(struct collect *c, const struct id *id, struct error *err)
 	buf_add(&c->snapshots, id->b, ID_SIZE);
 	if (!buf_ok(&c->snapshots))
 		return error_set(err, ERR_NOMEM, "walk snapshots: out of memory");
-	return fenced && !c->options->dry_run ? confirm(c, id, &s, err) : 0;
+	if (fenced)
+		buf_add(&c->whole, id->b, ID_SIZE);
+	return buf_ok(&c->whole) ? 0 : error_set(err, ERR_NOMEM, "walk snapshots: out of memory");
 }
 
 /* Rows count where their pack is there now: a session that was given up may have woken up, and named packs that are gone. What an earlier collection marked goes, so any other place is better. */
@@ -190,6 +173,7 @@ static int walk_all(struct collect *c, bool anew, struct error *err)
 	CLEAN_BUF struct buf ids = BUF_INIT;
 	c->report.snapshots = c->report.unconfirmed = c->report.live_chunks = 0;
 	buf_clear(&c->snapshots);
+	buf_clear(&c->whole);
 	/* The index after the snapshots: so all that they refer to is in it. */
 	if (ids_list(c->repo->store, object_prefix(SEAL_SNAPSHOT), &ids, err) < 0 || load_index(c, anew, err) < 0)
 		return -1;
@@ -212,6 +196,41 @@ int collect_walk(struct collect *c, struct error *err)
 		return error_set(err, why.kind, "%s", why.text);
 	/* A listing is no instant, it may lag, and a cache may be stale: only what is missing twice is missing. */
 	return collect_let_it_be_seen(c, err) < 0 ? -1 : walk_all(c, true, err);
+}
+
+/* Written under the own session the snapshot counts again. */
+static int confirm(struct collect *c, const struct id *id, struct error *err)
+{
+	CLEAN(snapshot_done) struct snapshot s = { 0 };
+	CLEAN_BUF struct buf bytes = BUF_INIT;
+	struct error why = { 0 };
+	struct id fresh;
+	if (repo_snapshot_read(c->repo, id, &s, &why) < 0)
+		return why.kind == ERR_NOT_FOUND ? 0 : error_set(err, why.kind, "confirm a snapshot: %s", why.text);
+	s.session = *own_session_id(c->session);
+	snapshot_encode(&bytes, &s);
+	if (!buf_ok(&bytes))
+		return error_set(err, ERR_NOMEM, "confirm a snapshot: out of memory");
+	seal_random(fresh.b, ID_SIZE);
+	if (object_write(c->repo->store, c->repo->keys, SEAL_SNAPSHOT, &fresh, &s.session, bytes.data, bytes.len, &why) < 0 ||
+	    repo_log_append(c->repo, &s.session, &fresh, &bytes, &why) < 0 || (repo_snapshot_forget(c->repo, id, &why) < 0 && why.kind != ERR_NOT_FOUND))
+		return error_set(err, why.kind, "confirm a snapshot: %s", why.text);
+	buf_add(&c->snapshots, fresh.b, ID_SIZE);
+	c->report.confirmed++;
+	collect_tell(c, "a snapshot whose backup was given up is whole: it counts again");
+	return 0;
+}
+
+int collect_confirm(struct collect *c, struct error *err)
+{
+	for (size_t at = 0; at < c->whole.len; at += ID_SIZE) {
+		struct id id;
+		memcpy(id.b, c->whole.data + at, ID_SIZE);
+		if (confirm(c, &id, err) < 0)
+			return -1;
+	}
+	ids_order(&c->snapshots);
+	return 0;
 }
 
 /* --- how much of each pack ------------------------------------------------------------------- */
