@@ -206,7 +206,8 @@ static int find_ripe(struct collect *c, struct error *err)
 
 static int look(struct collect *c, struct error *err)
 {
-	if (marks_read(&c->marks, c->repo, err) < 0 || collect_list_packs(c, err) < 0 || list_sessions(c, &c->sessions, err) < 0 || find_ripe(c, err) < 0)
+	if (marks_read(&c->marks, c->repo, err) < 0 || collect_list_packs(c, err) < 0 || list_sessions(c, &c->sessions, err) < 0 ||
+	    refuse_other(&c->sessions, err) < 0 || find_ripe(c, err) < 0)
 		return -1;
 	struct pack_info *packs = (void *)c->packs.data;
 	for (size_t i = 0; i < c->packs.len / sizeof *packs; i++)
@@ -336,16 +337,16 @@ static int announce(struct collect *c, struct error *err)
 		return -1;
 	if (going.len > (size_t)TOMBSTONE_PACKS_MAX * ID_SIZE)
 		return error_set(err, ERR_UNSUPPORTED, "prune: %zu packs at once are too many; give --max-repack a limit", going.len / ID_SIZE);
-	/* Where nothing goes, the index may still be rewritten. On a store whose listings are behind, another collection may not have been seen yet. */
-	if (!going.len)
-		return c->repo->store->promises.list_lag && (collect_let_it_be_seen(c, err) < 0 || alone(c, &l, err) < 0) ? -1 : 0;
-	if (publish_tombstone(c, &going, NULL, &c->tombstone, err) < 0)
+	if (going.len && publish_tombstone(c, &going, NULL, &c->tombstone, err) < 0)
 		return error_add(err, "publish what will be deleted");
-	c->published = true;
+	c->published = going.len > 0;
+	/* Also where nothing goes: two that merge segments at once would spoil each other's work. */
 	if (collect_let_it_be_seen(c, err) < 0 || alone(c, &l, err) < 0 || still_at_work(c, &l, &awaited, err) < 0) {
 		withdraw(c);
 		return -1;
 	}
+	if (!going.len)
+		return 0;
 	if (awaited.len)
 		tell_awaited(c, &l);
 	for (uint64_t waited = 0; awaited.len && waited < c->options->wait_seconds; waited++)

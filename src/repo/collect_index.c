@@ -41,22 +41,75 @@ static bool stays(const struct rewrite *w, const struct id *pack)
 	return store->ops->stat(store, key, &found, &size, NULL) < 0 || found;
 }
 
-static int write_rows(struct rewrite *w, struct error *err)
+static int by_chunk(const void *a, const void *b)
+{
+	return id_compare(&((const struct segment_chunk *)a)->id, &((const struct segment_chunk *)b)->id);
+}
+
+/* Two segments of which one was to replace the other name the same places. */
+static bool same_place(const struct segment_chunk *a, const struct segment_chunk *b)
+{
+	return a->block == b->block && a->offset == b->offset;
+}
+
+static bool is_kept(const struct segment_chunk *list, size_t count, const struct segment_chunk *chunk)
+{
+	for (size_t i = count; i-- > 0 && id_equal(&list[i].id, &chunk->id);)
+		if (same_place(&list[i], chunk))
+			return true;
+	return false;
+}
+
+/* A segment holds a chunk once. Its other places are not dropped: a collection that was given up, and wakes up, may have counted on one of them. They go into a segment of their own. */
+static int split_doubles(struct segment_rows *rows, struct segment_rows *ret, struct error *err)
+{
+	size_t count = segment_rows_chunks(rows), kept = 0;
+	if (segment_rows_compact(rows, false, err) < 0)
+		return -1;
+	struct segment_chunk *chunks = (void *)rows->chunks.data;
+	if (count)
+		qsort(chunks, count, sizeof *chunks, by_chunk);
+	for (size_t i = 0; i < count; i++) {
+		if (!kept || !id_equal(&chunks[kept - 1].id, &chunks[i].id))
+			chunks[kept++] = chunks[i];
+		else if (!is_kept(chunks, kept, &chunks[i]) && !is_kept((const void *)ret->chunks.data, segment_rows_chunks(ret), &chunks[i]))
+			buf_add(&ret->chunks, &chunks[i], sizeof *chunks);
+	}
+	rows->chunks.len = kept * sizeof *chunks;
+	if (ret->chunks.len) {
+		buf_add(&ret->packs, rows->packs.data, rows->packs.len);
+		buf_add(&ret->blocks, rows->blocks.data, rows->blocks.len);
+	}
+	if (!buf_ok(&ret->chunks) || !buf_ok(&ret->packs) || !buf_ok(&ret->blocks))
+		return error_set(err, ERR_NOMEM, "write index: out of memory");
+	return segment_rows_compact(ret, true, err);
+}
+
+static int write_some(struct rewrite *w, struct segment_rows *rows, struct error *err)
 {
 	struct collect *c = w->c;
 	CLEAN_BUF struct buf bytes = BUF_INIT;
 	struct id id;
-	if (!w->rows.packs.len)
-		return 0;
 	seal_random(id.b, ID_SIZE);
-	if (segment_rows_encode(&w->rows, own_session_id(c->session), &bytes, err) < 0 ||
+	if (segment_rows_encode(rows, own_session_id(c->session), &bytes, err) < 0 ||
 	    object_write(c->repo->store, c->repo->keys, SEAL_INDEX, &id, own_session_id(c->session), bytes.data, bytes.len, err) < 0)
 		return error_add(err, "write index");
-	segment_rows_done(&w->rows);
 	w->written++;
 	return 0;
 }
 
+static int write_rows(struct rewrite *w, struct error *err)
+{
+	while (w->rows.packs.len) {
+		CLEAN(segment_rows_done) struct segment_rows doubles = SEGMENT_ROWS_INIT;
+		if (split_doubles(&w->rows, &doubles, err) < 0 || write_some(w, &w->rows, err) < 0)
+			return -1;
+		segment_rows_done(&w->rows);
+		w->rows = doubles;
+		doubles = (struct segment_rows)SEGMENT_ROWS_INIT;
+	}
+	return 0;
+}
 /* Rows of the segment that stay are appended to w->rows. */
 static int take_rows(struct rewrite *w, const struct segment *s, struct error *err)
 {

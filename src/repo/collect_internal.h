@@ -25,7 +25,6 @@ struct pack_info {
 	uint32_t flags;
 	uint64_t live, total; /* raw bytes of its blocks */
 	enum seal_kind kind;  /* where PACK_INDEXED */
-	uint32_t segment;     /* number of the first segment that names it */
 };
 
 struct collect {

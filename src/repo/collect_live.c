@@ -256,7 +256,6 @@ static int map_rows(struct collect *c, struct error *err)
 				continue;
 			p->flags |= PACK_INDEXED;
 			p->kind = pack.kind;
-			p->segment = (uint32_t)i;
 		}
 	}
 	return 0;
@@ -264,18 +263,34 @@ static int map_rows(struct collect *c, struct error *err)
 
 #define ROWS_AT_ONCE 65536u /* between giving the index's pages back */
 
+/* A segment for chunks that lie twice names some blocks of a pack only; another one names all. */
+static int account_blocks(struct collect *c, const struct segment *s, uint32_t first_pack, struct error *err)
+{
+	struct pack_info *packs = (void *)c->packs.data;
+	CLEAN_FREE uint64_t *totals = calloc((size_t)s->pack_count + 1, sizeof *totals);
+	struct segment_block block;
+	if (!totals)
+		return error_set(err, ERR_NOMEM, "out of memory for %u packs", s->pack_count);
+	for (uint32_t row = 0; row < s->block_count; row++) {
+		if (segment_block_at(s, row, &block, err) < 0)
+			return -1;
+		totals[block.pack] += block.raw_length;
+	}
+	for (uint32_t row = 0; row < s->pack_count; row++) {
+		uint32_t at = c->pack_of_row[first_pack + row];
+		if (at != UINT32_MAX && totals[row] > packs[at].total)
+			packs[at].total = totals[row];
+	}
+	return 0;
+}
+
 static int account_segment(struct collect *c, size_t number, uint32_t first_pack, uint64_t first_chunk, struct error *err)
 {
 	const struct segment *s = index_segment(c->repo->index, number);
 	struct pack_info *packs = (void *)c->packs.data;
 	struct segment_block block;
-	for (uint32_t row = 0; row < s->block_count; row++) {
-		if (segment_block_at(s, row, &block, err) < 0)
-			return -1;
-		uint32_t at = c->pack_of_row[first_pack + block.pack];
-		if (at != UINT32_MAX && packs[at].segment == number)
-			packs[at].total += block.raw_length;
-	}
+	if (account_blocks(c, s, first_pack, err) < 0)
+		return -1;
 	for (uint64_t row = 0; row < s->chunk_count; row++) {
 		struct segment_chunk chunk;
 		if (row % ROWS_AT_ONCE == 0) {

@@ -21,4 +21,7 @@ void segment_rows_add(struct segment_rows *r, const struct id *pack, enum seal_k
 size_t segment_rows_chunks(const struct segment_rows *r);
 int segment_rows_encode(struct segment_rows *r, const struct id *session, struct buf *ret, struct error *err);
 
+/* Names each pack and each block once, and leaves out those that no chunk lies in where only_used is true. What was added as rows may name them several times. */
+int segment_rows_compact(struct segment_rows *r, bool only_used, struct error *err);
+
 #endif
