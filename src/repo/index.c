@@ -45,7 +45,7 @@ struct index {
 	struct store *store;         /* NULL for index_open_files */
 	const struct seal_keys *keys;
 	char *cache;
-	pthread_rwlock_t loading;    /* guards segments, count, rows, mapped_bytes, marked, trusted */
+	pthread_rwlock_t loading;    /* guards segments, count, rows, mapped_bytes, marked, trusted, absent */
 	struct loaded *segments;
 	size_t count;
 	uint32_t rows;
@@ -53,6 +53,7 @@ struct index {
 	struct buf marked;           /* ids of packs, ascending */
 	bool has_trusted;
 	struct buf trusted;          /* likewise */
+	struct buf absent;           /* packs that were found missing, a few, in no order */
 	atomic_uint touches, generation;
 	pthread_mutex_t refreshing;  /* one at a time */
 	pthread_mutex_t lock;        /* guards claims */
@@ -466,6 +467,7 @@ void index_free(struct index *x)
 	claims_done(&x->claims);
 	buf_done(&x->marked);
 	buf_done(&x->trusted);
+	buf_done(&x->absent);
 	pthread_mutex_destroy(&x->refreshing);
 	pthread_mutex_destroy(&x->lock);
 	pthread_rwlock_destroy(&x->loading);
@@ -517,11 +519,14 @@ static bool row_counts(const struct index *x, const struct loaded *segment, cons
 	struct segment_block block;
 	struct segment_pack pack;
 	*ret_marked = false;
-	if ((!x->marked.len && !x->has_trusted) || segment_block_at(&segment->view, chunk->block, &block, NULL) < 0)
+	if ((!x->marked.len && !x->has_trusted && !x->absent.len) || segment_block_at(&segment->view, chunk->block, &block, NULL) < 0)
 		return true; /* a row that makes no sense is told by index_find */
 	segment_pack_at(&segment->view, block.pack, &pack);
 	if (x->has_trusted && !segment->own && !index_packs_have(&x->trusted, &pack.id))
 		return false;
+	for (size_t at = 0; at < x->absent.len; at += ID_SIZE)
+		if (memcmp(x->absent.data + at, pack.id.b, ID_SIZE) == 0)
+			return false;
 	*ret_marked = index_packs_have(&x->marked, &pack.id);
 	return true;
 }
@@ -738,6 +743,18 @@ int index_trust_only(struct index *x, const struct buf *packs, struct error *err
 		x->segments[i].own = false;
 	pthread_rwlock_unlock(&x->loading);
 	return 0;
+}
+
+#define ABSENT_MAX 1024 /* in a repository that has lost more, look-ups are not made slow by it */
+
+int index_forget_pack(struct index *x, const struct id *pack, struct error *err)
+{
+	pthread_rwlock_wrlock(&x->loading);
+	if (x->absent.len < ABSENT_MAX * ID_SIZE)
+		buf_add(&x->absent, pack->b, ID_SIZE);
+	bool ok = buf_ok(&x->absent);
+	pthread_rwlock_unlock(&x->loading);
+	return ok ? 0 : error_set(err, ERR_NOMEM, "note a missing pack: out of memory");
 }
 
 uint64_t index_row_limit(const struct index *x)

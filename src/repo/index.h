@@ -53,6 +53,8 @@ unsigned index_generation(const struct index *x);
 int index_mark(struct index *x, const struct buf *packs, struct error *err);
 /* From now on rows count only where their pack is in this set too, or was added later by this process (index_add); what it added before must be in the set as well. A fenced session that wakes up may write a segment that names packs which are gone. */
 int index_trust_only(struct index *x, const struct buf *packs, struct error *err);
+/* Rows in this pack do not count any more: it is not in the store. */
+int index_forget_pack(struct index *x, const struct id *pack, struct error *err);
 /* Numbers of rows are below this. */
 uint64_t index_row_limit(const struct index *x);
 

@@ -167,18 +167,27 @@ static struct cached_block *hold_block_now(struct repo *r, const struct id *id, 
 	return NULL;
 }
 
+#define PLACES_MAX 8 /* of one chunk that are tried */
+
+/* A session that was given up, and woke up, may have named packs that are gone: then another segment has the chunk's real place. */
 static struct cached_block *hold_block(struct repo *r, const struct id *id, struct place *ret_place, struct error *err)
 {
-	struct error why = { 0 };
-	unsigned generation = index_generation(r->index);
-	struct cached_block *block = hold_block_now(r, id, ret_place, &why);
-	if (!block && why.kind == ERR_NOT_FOUND && repo_refresh_index(r, generation)) {
-		why = (struct error){ 0 };
-		block = hold_block_now(r, id, ret_place, &why);
+	struct error first = { 0 };
+	for (int attempt = 0; attempt < PLACES_MAX; attempt++) {
+		struct error why = { 0 };
+		unsigned generation = index_generation(r->index);
+		*ret_place = (struct place){ 0 };
+		struct cached_block *block = hold_block_now(r, id, ret_place, &why);
+		if (block)
+			return block;
+		error_keep_first(&first, &why);
+		bool has_place = ret_place->pack_size > 0;
+		if (why.kind != ERR_NOT_FOUND || (!repo_refresh_index(r, generation) && (!has_place || index_forget_pack(r->index, &ret_place->pack, NULL) < 0)))
+			break;
 	}
-	if (!block && err)
-		*err = why;
-	return block;
+	if (err)
+		*err = first;
+	return NULL;
 }
 
 int repo_get(struct repo *r, enum chunk_class class, const struct id *id, struct buf *ret, struct error *err)

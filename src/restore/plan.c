@@ -177,7 +177,7 @@ static int hand_out(struct plan *p, struct place *place, const struct plan_part 
 }
 
 /* The pack was moved while we worked: each chunk is fetched from wherever it is now. */
-static int work_chunks(struct plan *p, struct plan_part *parts, size_t count, unsigned slot, struct buf *raw, const struct plan_sink *sink, struct error *err)
+static int work_chunks(struct plan *p, struct plan_part *parts, size_t count, unsigned slot, struct buf *raw, const struct error *first, const struct plan_sink *sink, struct error *err)
 {
 	for (size_t i = 0; i < count;) {
 		struct error why = { 0 };
@@ -188,6 +188,8 @@ static int work_chunks(struct plan *p, struct plan_part *parts, size_t count, un
 		bool found = repo_get(p->repo, CHUNK_DATA, &parts[i].chunk, raw, &why) == 0 && raw->len == parts[i].length;
 		if (why.kind == ERR_NOMEM || (found && !buf_reserve(raw, PLAN_SLACK)))
 			return error_set(err, ERR_NOMEM, "read a chunk: out of memory");
+		if (why.kind == ERR_NOT_FOUND && first)
+			why = *first;
 		if (!found && why.kind == ERR_NONE)
 			not_there(&why, &parts[i].chunk, "has another length now", parts[i].length);
 		/* What is handed out begins at the chunk itself. */
@@ -221,10 +223,13 @@ static int work_block(struct plan *p, size_t block, unsigned slot, struct buf *r
 		return sink->lost(sink->cookie, slot, parts, count, &why, err);
 	}
 	if (place.pack_row != parts->pack_row || place.block_offset != parts->block_offset) /* moved since the plan was made */
-		return work_chunks(p, parts, count, slot, raw, sink, err);
+		return work_chunks(p, parts, count, slot, raw, NULL, sink, err);
 	if (repo_read_block(p->repo, &place, raw, &why) < 0) {
-		if (why.kind == ERR_NOT_FOUND && repo_refresh_index(p->repo, generation))
-			return work_chunks(p, parts, count, slot, raw, sink, err);
+		if (why.kind == ERR_NOT_FOUND) {
+			if (!repo_refresh_index(p->repo, generation))
+				index_forget_pack(p->repo->index, &place.pack, NULL);
+			return work_chunks(p, parts, count, slot, raw, &why, sink, err);
+		}
 		if (why.kind == ERR_NOMEM)
 			return error_set(err, ERR_NOMEM, "%s", why.text);
 		return sink->lost(sink->cookie, slot, parts, count, &why, err);
