@@ -29,8 +29,9 @@ static void tell(void *cookie, const char *text)
 static void summarise(struct cli *cli, const struct collect_report *r, bool dry_run)
 {
 	char a[TEXT_MAX], b[TEXT_MAX], d[TEXT_MAX];
-	cli_say(cli, "%s packs (%s), of which %s are needed by %s\n", text_count(a, r->packs), text_size(b, r->pack_bytes), text_size(d, r->pack_bytes - r->dead_bytes),
-	        r->snapshots == 1 ? "one snapshot" : "all snapshots");
+	char s[TEXT_MAX], m[TEXT_MAX];
+	cli_say(cli, "%s %s and %s packs (%s): %s are unused, %s are used too little\n", text_count(s, r->snapshots), r->snapshots == 1 ? "snapshot" : "snapshots", text_count(a, r->packs),
+	        text_size(b, r->pack_bytes), text_count(d, r->dead_packs), text_count(m, r->moved_packs));
 	if (dry_run) {
 		cli_say(cli, "would delete %s unused packs (%s)", text_count(a, r->dead_packs), text_size(b, r->dead_bytes));
 		cli_say(cli, " and rewrite %s partly used ones (%s)\n", text_count(a, r->moved_packs), text_size(b, r->moved_bytes));

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "repo/leftovers.h"
 #include "repo/log.h"
@@ -360,12 +361,28 @@ static int rescue(struct writer *w, const struct buf *unsettled, struct error *e
 	return writer_flush(w, err);
 }
 
-static int verify(struct writer *w, const struct snapshot *s, struct error *err)
+static int verify_once(struct writer *w, const struct snapshot *s, struct error *err)
 {
 	CLEAN_BUF struct buf unsettled = BUF_INIT;
-	if (settle_find(w->repo, s, &unsettled, err) < 0 || (unsettled.len && rescue(w, &unsettled, err) < 0))
-		return error_add(err, "make sure of what this backup shares with earlier ones: a prune deleted some of it meanwhile; run the backup again, it finds what it has stored");
-	return 0;
+	return settle_find(w->repo, s, &unsettled, err) < 0 || (unsettled.len && rescue(w, &unsettled, err) < 0) ? -1 : 0;
+}
+
+static int verify(struct writer *w, const struct snapshot *s, struct error *err)
+{
+	unsigned lag = w->repo->store->promises.list_lag;
+	struct error why = { 0 };
+	if (verify_once(w, s, &why) == 0)
+		return 0;
+	/* Where listings lag, the segment that says where a chunk is now may not have been listed yet. */
+	if (why.kind == ERR_NOT_FOUND && lag && !has_failed(w, NULL)) {
+		sleep(2 * lag);
+		why = (struct error){ 0 };
+		if (settle_look(w->repo, &w->marks, &why) == 0 && verify_once(w, s, &why) == 0)
+			return 0;
+	}
+	if (err)
+		*err = why;
+	return error_add(err, "make sure of what this backup shares with earlier ones%s", why.kind == ERR_NOT_FOUND ? ": a prune deleted some of it meanwhile; run the backup again, it finds what it has stored" : "");
 }
 
 /* The collector gave this session up: what was written under it stays, all else has to be looked at again under a new one. */
@@ -430,13 +447,19 @@ int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id
 	for (;;) {
 		struct id stale = id;
 		anew = false;
-		if (settle(w, snapshot, &anew, err) < 0)
+		if (settle(w, snapshot, &anew, err) < 0) {
+			/* It did not succeed, so nobody should take it for a backup. */
+			repo_snapshot_forget(w->repo, &id, NULL);
 			return -1;
+		}
 		if (!anew)
 			break;
-		/* The snapshot names a session that does not count any more. */
-		if (write_snapshot(w, snapshot, &id, &payload, err) < 0 || repo_snapshot_forget(w->repo, &stale, err) < 0)
+		/* The snapshot names a session that does not count any more; a prune may have confirmed it, and then it has gone already. */
+		struct error why = { 0 };
+		if (write_snapshot(w, snapshot, &id, &payload, err) < 0)
 			return -1;
+		if (repo_snapshot_forget(w->repo, &stale, &why) < 0 && why.kind != ERR_NOT_FOUND)
+			return error_set(err, why.kind, "%s", why.text);
 	}
 	w->committed = true;
 	if (repo_log_append(w->repo, own_session_id(w->session), &id, &payload, err) < 0)
