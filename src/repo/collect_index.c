@@ -54,7 +54,7 @@ static bool same_place(const struct segment_chunk *a, const struct segment_chunk
 
 static bool is_kept(const struct segment_chunk *list, size_t count, const struct segment_chunk *chunk)
 {
-	for (size_t i = count; i-- > 0 && id_equal(&list[i].id, &chunk->id);)
+	for (size_t i = list ? count : 0; i-- > 0 && id_equal(&list[i].id, &chunk->id);)
 		if (same_place(&list[i], chunk))
 			return true;
 	return false;

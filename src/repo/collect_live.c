@@ -242,7 +242,7 @@ static int map_rows(struct collect *c, struct error *err)
 	c->pack_rows = 0;
 	for (size_t i = 0; i < index_segments(x); i++)
 		c->pack_rows += index_segment(x, i)->pack_count;
-	c->pack_of_row = malloc(((size_t)c->pack_rows + 1) * sizeof *c->pack_of_row);
+	c->pack_of_row = calloc((size_t)c->pack_rows + 1, sizeof *c->pack_of_row);
 	if (!c->pack_of_row)
 		return error_set(err, ERR_NOMEM, "out of memory for %u packs", c->pack_rows);
 	for (size_t i = 0; i < index_segments(x); i++) {

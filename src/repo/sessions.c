@@ -340,7 +340,7 @@ int session_list_read(struct session_list *ret, struct repo *repo, const struct 
 		e->state = e->damaged ? SESSION_ALIVE : judge(&e->document, &here, fence_seconds);
 	}
 	*ret = l;
-	l = (struct session_list){ 0 };
+	memset(&l, 0, sizeof l); /* *ret has them now */
 	return 0;
 }
 
