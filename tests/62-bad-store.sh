@@ -166,6 +166,13 @@ test_foreign_header() {
 	whole repo tree
 }
 
+# accept REPO: for this machine a copy is the same repository at another time; it says so, and is told that this is right.
+accept() {
+	expect 3 twofold --repo "$1" snapshots
+	grep -q 'went back in time' out err
+	twofold --repo "$1" snapshots --accept
+}
+
 # A copied folder is a repository of the same id: what the local cache knows of one is nothing to rely on in the other.
 test_copied_repository() {
 	stored
@@ -178,13 +185,17 @@ test_copied_repository() {
 		whole repo "only-$i"
 		# The same content: the index of the other one must not vouch for it.
 		expect 0 twofold --repo copy backup "only-$i"
+		accept copy
 		whole copy "only-$i"
+		accept repo
 	done
 	if twofold help | grep -q '^  prune  '; then
 		twofold --repo copy forget latest
 		twofold --repo copy prune
 		expect 0 twofold --repo copy backup only-3
+		accept copy
 		whole copy only-3
+		accept repo
 		whole repo only-3
 	fi
 }
@@ -219,12 +230,16 @@ test_half_deleted() {
 			# Nothing is read into what is left, and nothing stored twice.
 			expect 0 twofold backup --json tree
 			[ "$(field added_raw)" -lt 100000 ] || { echo "stored again: $(field added_raw)"; return 1; }
+			expect 1 twofold check
+			grep -q 'the log does not say that it was forgotten' out
+			twofold snapshots --accept
 			whole repo tree
 			;;
 		esac
 	done
 	rm -rf repo
 	mv own repo
+	accept repo
 	whole repo tree
 }
 

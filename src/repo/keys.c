@@ -141,7 +141,7 @@ static int list_keys(struct store *store, struct listed_keys *ret, struct error 
 	}
 	qsort(list.items, list.count, sizeof *list.items, most_masters_first);
 	*ret = list;
-	list = (struct listed_keys){ 0 };
+	memset(&list, 0, sizeof list); /* *ret has them now */
 	return 0;
 }
 
@@ -159,23 +159,68 @@ static int open_key(const struct listed_key *item, const struct repo_secret *sec
 	return seal_unwrap_key(&item->key.wrapped, secret->data, secret->len, item->aad, item->aad_len, ret_masters, ret_ok, err);
 }
 
-int keys_unlock(struct store *store, const struct repo_secret *secret, struct id *ret_key, uint8_t *ret_masters, unsigned *ret_count, struct error *err)
+struct sample {
+	struct id id;
+	bool found;
+};
+
+static int take_first(void *cookie, const char *key, uint64_t size)
+{
+	(void)size;
+	struct sample *s = cookie;
+	s->found = object_id_of_key(key, &s->id);
+	return s->found;
+}
+
+/* Whether the master keys are this repository's: an object of it authenticates, or it has none yet. A key object of another repository that was put here opens with the same secret. */
+static bool is_master_of(struct store *store, const struct id *repository, const uint8_t *masters, unsigned count)
+{
+	static const enum seal_kind kinds[] = { SEAL_SNAPSHOT, SEAL_INDEX };
+	struct seal_keys *keys;
+	bool fits = true;
+	if (seal_keys_open(&keys, masters, count, repository, NULL) < 0)
+		return true;
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds && fits; i++) {
+		CLEAN_BUF struct buf bytes = BUF_INIT;
+		struct sample sample = { 0 };
+		struct error why = { 0 };
+		if (store->ops->list(store, object_prefix(kinds[i]), take_first, &sample, NULL) < 0 || !sample.found)
+			continue;
+		if (object_read(store, keys, kinds[i], &sample.id, INDEX_SEGMENT_MAX, NULL, &bytes, &why) == 0)
+			break;
+		fits = why.kind != ERR_CORRUPT;
+	}
+	seal_keys_free(keys);
+	return fits;
+}
+
+int keys_unlock(struct store *store, const struct id *repository, const struct repo_secret *secret, struct id *ret_key, uint8_t *ret_masters, unsigned *ret_count, struct error *err)
 {
 	CLEAN(listed_keys_done) struct listed_keys list = { 0 };
+	uint8_t masters[SEAL_EPOCHS_MAX * SEAL_KEY_SIZE];
+	bool opened = false;
 	if (list_keys(store, &list, err) < 0)
 		return -1;
 	if (list.count + list.damaged == 0)
 		return error_set(err, ERR_CORRUPT, "open repository %s: it has no keys; restore its folder keys/ from a copy", store->location);
 	for (size_t i = 0; i < list.count; i++) {
+		unsigned count = list.items[i].key.wrapped.count;
 		bool ok;
-		if (open_key(&list.items[i], secret, ret_masters, &ok, err) < 0)
+		if (open_key(&list.items[i], secret, masters, &ok, err) < 0)
 			return -1;
-		if (ok) {
+		bool fits = ok && (list.count == 1 || is_master_of(store, repository, masters, count));
+		if (ok && (fits || !opened)) {
+			memcpy(ret_masters, masters, (size_t)count * SEAL_KEY_SIZE);
 			*ret_key = list.items[i].id;
-			*ret_count = list.items[i].key.wrapped.count;
-			return 0;
+			*ret_count = count;
+			opened = true;
 		}
+		explicit_bzero(masters, sizeof masters);
+		if (fits)
+			break;
 	}
+	if (opened)
+		return 0;
 	if (is_unread(&list))
 		return error_set(err, list.first_error.kind, "open repository %s: no key that could be read fits: %.300s", store->location, list.first_error.text);
 	if (list.damaged)

@@ -34,8 +34,12 @@ static void file_cleanup(FILE **f)
 static bool parse(FILE *f, struct log_memory *m)
 {
 	char line[128];
-	if (!fgets(line, sizeof line, f) || sscanf(line, MARK " %u", &m->epochs) != 1 || m->epochs > SEAL_EPOCHS_MAX)
+	if (!fgets(line, sizeof line, f) || strncmp(line, MARK " ", sizeof MARK) != 0)
 		return false;
+	unsigned long epochs = strtoul(line + sizeof MARK, NULL, 10);
+	if (epochs > SEAL_EPOCHS_MAX)
+		return false;
+	m->epochs = (unsigned)epochs;
 	while (fgets(line, sizeof line, f)) {
 		struct id id;
 		line[strcspn(line, "\n")] = 0;

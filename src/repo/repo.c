@@ -185,7 +185,7 @@ int repo_open_store(struct repo **ret, struct store *store, const struct repo_se
 		return error_set(err, ERR_NOMEM, "open repository: out of memory");
 	}
 	r->store = store;
-	if (read_header(r, store->location, err) < 0 || keys_unlock(r->store, secret, &r->key, masters, &count, err) < 0)
+	if (read_header(r, store->location, err) < 0 || keys_unlock(r->store, &r->header.repository, secret, &r->key, masters, &count, err) < 0)
 		return -1;
 	int opened = seal_keys_open(&r->keys, masters, count, &r->header.repository, err);
 	explicit_bzero(masters, sizeof masters);

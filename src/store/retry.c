@@ -193,8 +193,9 @@ static void retrying_put_abort(struct store_put *p)
 static bool is_ours(struct store *s, const char *key, const struct buf *wanted)
 {
 	CLEAN_BUF struct buf there = BUF_INIT;
-	return store_read(s, key, wanted->len, &there, NULL) == 0 && there.len == wanted->len &&
-	       (!there.len || memcmp(there.data, wanted->data, there.len) == 0);
+	if (store_read(s, key, wanted->len, &there, NULL) < 0 || there.len != wanted->len)
+		return false;
+	return !there.len || (there.data && wanted->data && memcmp(there.data, wanted->data, there.len) == 0);
 }
 
 static int write_kept(struct retrying_put *put, struct error *err)
