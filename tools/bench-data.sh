@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by tools/bench: the data that is measured. Kernel source and a copy of /usr/lib, about 4 GB and 100 000 files, and an ext4 image of them.
-: "${bench:?}" "${scale:?}" "${image:?}" "${runs:?}"
+: "${bench:?}" "${scale:?}" "${image:?}" "${small:?}" "${runs:?}" "${image_rows:?}" "${small_rows:?}"
 
 # Limits at scale 100. A folder of /usr/lib over HUGE would be most of the data by itself.
 KERNEL_BYTES=1500000000
@@ -80,6 +80,25 @@ prepare_image() {
 	sync
 }
 
+# A quarter of the data, for rows that hold it in memory or store it twenty times: every fourth file, by name.
+prepare_small() {
+	say "copying a quarter of the data"
+	rm -rf "$small" "$small.new"
+	mkdir "$small.new"
+	(cd "$data" && find . -type f -printf '%P\0' | LC_ALL=C sort -z | sed -zn '0~4p' | tar -cf - --null --no-recursion -T -) | tar -xf - -C "$small.new"
+	mv "$small.new" "$small"
+}
+
+# chosen_of ROWS ROW...: is any of them among those that are run?
+chosen_of() {
+	local rows=$1 row
+	shift
+	for row; do
+		[[ " $rows " != *" $row "* ]] || return 0
+	done
+	return 1
+}
+
 check_room() {
 	local free need
 	free=$(df --output=avail -B1 "$bench" | tail -n 1)
@@ -88,13 +107,14 @@ check_room() {
 	[ "$free" -ge "$need" ] || die "$bench has $((free / 1000000000)) GB free, $((need / 1000000000)) GB are needed (TWOFOLD_BENCH_DIR names another folder)"
 }
 
-# Made once, and kept: later calls measure the same data.
+# prepare ROW...: what these rows need. Made once, and kept: later calls measure the same data.
 prepare() {
 	check_room
 	if [ -n "$data" ]; then
 		[ -d "$data" ] || die "TWOFOLD_BENCH_DATA: $data is not a folder"
 		data=$(realpath "$data")
-		image=$bench/disk-own.img
+		image=$bench/disk-own.img small=$bench/small-own
+		rm -rf "$small" # may be of another folder
 	else
 		data=$bench/data-$scale/data
 		if [ ! -d "$data" ]; then
@@ -105,7 +125,10 @@ prepare() {
 			mv "$data.new" "$data"
 		fi
 	fi
-	if [ ! -f "$image" ] || [ "$data" -nt "$image" ]; then
+	if chosen_of "$image_rows" "$@" && { [ ! -f "$image" ] || [ "$data" -nt "$image" ]; }; then
 		prepare_image
+	fi
+	if chosen_of "$small_rows" "$@" && { [ ! -d "$small" ] || [ "$data" -nt "$small" ]; }; then
+		prepare_small
 	fi
 }

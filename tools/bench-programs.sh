@@ -261,12 +261,12 @@ image_restore_qemu() {
 
 # --- between rows ---------------------------------------------------------------
 
-# ensure PROGRAM files|image: what rows after the first backup need, where that row was not chosen.
+# ensure PROGRAM files|image|s3-backup: what rows after the first backup need, where that row was not chosen.
 ensure() {
 	[ ! -e "$work/$1-$2" ] || return 0
 	say "$1: a first backup, untimed"
-	local folder=$bench stored='' out='' inputs=() command=()
-	"$2_$1"
+	local folder=$bench stored='' out='' inputs=() command=() after=()
+	"${2//-/_}_$1"
 	timed "$2" "$1" || true
 }
 

@@ -7,7 +7,8 @@ BEGIN {
 	title["tar"] = "tar, zstd"
 	title["partclone"] = "partclone, zstd"
 	title["qemu"] = "qemu-img"
-	peers = split("restic borg tar partclone qemu", peer, " ")
+	title["local"] = "twofold, local folder"
+	peers = split("restic borg tar partclone qemu local", peer, " ")
 
 	work["files"] = "files, first backup"
 	work["unchanged"] = "files, nothing changed"
@@ -16,7 +17,11 @@ BEGIN {
 	work["again"] = "image, again, nothing changed"
 	work["image-restore"] = "image, restore"
 	work["both"] = "files, then the image of them"
-	rows = split("files unchanged restore image again image-restore both", row, " ")
+	work["prune"] = "prune after forgetting 10 of 20"
+	work["check"] = "check of all data"
+	work["s3-backup"] = "S3, backup"
+	work["s3-restore"] = "S3, restore over 20 ms"
+	rows = split("files unchanged restore image again image-restore prune check s3-backup s3-restore both", row, " ")
 
 	# At least so many times as fast as the peer; at the most this part of its time; at the most so many MB stored.
 	faster["files", "restic"] = faster["files", "borg"] = 4.5
@@ -28,6 +33,9 @@ BEGIN {
 	faster["image", "qemu"] = 1.35
 	faster["again", "restic"] = 3
 	faster["image-restore", "qemu"] = 1.6
+	faster["prune", "restic"] = faster["prune", "borg"] = 3
+	faster["check", "restic"] = 2
+	part["s3-backup", "local"] = part["s3-restore", "local"] = 1.5
 	most_growth = 1.03
 	most_memory = 200
 	lines = 0
