@@ -196,4 +196,80 @@ test_keys_renewed() {
 	expect 0 twofold check --read-data
 }
 
+# --- buckets that keep versions, Object Lock ---------------------------------------------
+
+# A bucket with Object Lock, which keeps versions.
+use_locking() {
+	use_ceph
+	bucket=locking-$RANDOM$RANDOM
+	s3_bucket "$bucket" -H 'x-amz-bucket-object-lock-enabled: true' >/dev/null
+	export TWOFOLD_REPOSITORY=s3://$bucket/some/folder
+}
+
+# All that lies below a prefix, hidden or not: versions and delete markers.
+versions() {
+	s3 GET "/$bucket?prefix=some%2Ffolder%2F${1//\//%2F}&versions=" | awk -v RS='<' '/^(Version|DeleteMarker)>/ { n++ } END { print n + 0 }'
+}
+
+# protect SECONDS OBJECT...: by the bucket's lock, which only these keys with the permission to may shorten.
+protect() {
+	local until object body
+	until=$(date -u -d "+$1 seconds" +%Y-%m-%dT%H:%M:%SZ)
+	shift
+	body="<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>$until</RetainUntilDate></Retention>"
+	for object; do
+		s3 PUT "/$bucket/$object?retention=" -H 'x-amz-bypass-governance-retention: true' -H "content-md5: $(printf %s "$body" | openssl md5 -binary | base64)" -d "$body" >/dev/null
+	done
+}
+
+forgotten_backup() {
+	mkdir tree
+	noise tree/large 30
+	expect 0 twofold init
+	expect 0 twofold backup tree
+	rm tree/large
+	echo small >tree/small
+	expect 0 twofold backup tree
+	expect 0 twofold forget --keep-last 1
+}
+
+# What is removed gives its space back: nothing stays hidden as an older version.
+test_versions_are_removed() {
+	use_locking
+	forgotten_backup
+	[ "$(versions packs/)" -ge 3 ]
+	expect 0 twofold prune
+	[ "$(versions packs/)" = "$(objects some/folder/packs/ | wc -l)" ]
+	[ "$(versions sessions/)" = 0 ]
+	expect 0 twofold check --read-data
+}
+
+# What the bucket protects stays, marked, and prune says so; once the lock has ended the next one deletes it.
+test_locked_packs() {
+	use_locking
+	forgotten_backup
+	local packs
+	mapfile -t packs < <(objects some/folder/packs/)
+	protect 3600 "${packs[@]}"
+	expect 3 twofold --json prune --max-unused 0
+	[ "$(field protected_packs)" -ge 1 ]
+	[ "$(field deleted_packs)" = 0 ]
+	[ "$(versions tombstones/)" -ge 1 ]
+	[ "$(field protected_bytes)" -gt 30000000 ]
+	[ "$(objects some/folder/packs/ | wc -l)" -ge ${#packs[@]} ]
+	expect 0 twofold check --read-data
+	expect 0 twofold backup tree
+	expect 3 twofold prune --max-unused 0
+	grep -q 'are protected; a later prune deletes them.*Object Lock protects it until 20' err || { cat err; return 1; }
+	protect 1 "${packs[@]}"
+	sleep 2
+	expect 0 twofold --json prune --max-unused 0
+	[ "$(field deleted_packs)" -ge 1 ]
+	[ "$(versions packs/)" = "$(objects some/folder/packs/ | wc -l)" ]
+	[ "$(versions tombstones/)" = 0 ]
+	expect 0 twofold check --read-data
+	expect 0 twofold restore latest --target back
+	same_tree tree "back$PWD/tree"
+}
+
 run_cases

@@ -22,6 +22,7 @@ enum error_kind {
 	ERR_EXISTS,
 	ERR_CORRUPT,     /* bytes from outside are not what they must be */
 	ERR_AUTH,        /* wrong password or key, or a permission is missing */
+	ERR_PROTECTED,   /* the store keeps it until a date, whoever asks */
 	ERR_BUSY,        /* in use: mounted, locked */
 	ERR_NO_SPACE,    /* disk full, quota, or target too small */
 	ERR_NOMEM,

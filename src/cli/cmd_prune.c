@@ -53,7 +53,7 @@ static void summarise_json(struct cli *cli, const struct collect_report *r, bool
 		{ "snapshots", r->snapshots }, { "confirmed", r->confirmed }, { "unconfirmed", r->unconfirmed }, { "fenced", r->fenced }, { "packs", r->packs }, { "pack_bytes", r->pack_bytes },
 		{ "live_chunks", r->live_chunks }, { "dead_packs", r->dead_packs }, { "dead_bytes", r->dead_bytes }, { "moved_packs", r->moved_packs }, { "moved_bytes", r->moved_bytes },
 		{ "copied_bytes", r->copied_bytes }, { "unused_bytes", r->unused_bytes }, { "deleted_packs", r->deleted_packs }, { "deleted_bytes", r->deleted_bytes },
-		{ "pending_packs", r->pending_packs }, { "pending_bytes", r->pending_bytes }, { "awaited", r->awaited }, { "segments_before", r->segments_before },
+		{ "pending_packs", r->pending_packs }, { "pending_bytes", r->pending_bytes }, { "awaited", r->awaited }, { "protected_packs", r->protected_packs }, { "protected_bytes", r->protected_bytes }, { "segments_before", r->segments_before },
 		{ "segments_after", r->segments_after },
 	};
 	json_t *o = json_pack("{ss, sb}", "type", "prune", "dry_run", (int)dry_run);
@@ -82,6 +82,8 @@ int cli_prune(struct cli *cli, struct repo *repo, const struct prune_limits *lim
 	if (report.pending_packs)
 		cli_warn(cli, "%s packs (%s) are marked, but stay until %s that began before this prune %s ended; the next prune deletes them", text_count(a, report.pending_packs),
 		         text_size(b, report.pending_bytes), report.awaited == 1 ? "a session" : "all sessions", report.awaited == 1 ? "has" : "have");
+	if (report.protected_packs)
+		cli_warn(cli, "%s packs (%s) are protected; a later prune deletes them. The first: %s", text_count(a, report.protected_packs), text_size(b, report.protected_bytes), report.protected_why);
 	if (report.unconfirmed)
 		cli_warn(cli, "%llu snapshots do not count: their backups were given up before they had finished, and something is missing", (unsigned long long)report.unconfirmed);
 	return 0;
@@ -104,7 +106,7 @@ const struct command command_prune = {
 	.group = GROUP_REPOSITORY,
 	.summary = "give back the space of what no snapshot needs",
 	.about = "Deletes packs that no snapshot needs any more, and rewrites those that hold little that is needed. Backups and restores may go on meanwhile, on this machine and on others; nothing waits for a lock.\n"
-		 "What a backup that began before might still rely on is only marked: the next prune deletes it. An interrupted prune leaves nothing that disturbs; the next one goes on.",
+		 "What a backup that began before might still rely on is only marked: the next prune deletes it. So it is with packs that the storage protects until a date (Object Lock of S3). An interrupted prune leaves nothing that disturbs; the next one goes on.",
 	.examples = "twofold prune\n# see what it would do\ntwofold prune --dry-run\n# only what costs no rewriting\ntwofold prune --max-unused 100",
 	.options = prune_options,
 	.args_size = sizeof(struct prune_args),

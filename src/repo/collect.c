@@ -357,16 +357,33 @@ static int announce(struct collect *c, struct error *err)
 
 /* --- 7 and 8 ---------------------------------------------------------------------------------------------- */
 
+/* The tombstone keeps naming it, so that nobody relies on it, and a later collection tries again. */
+static void note_protected(struct collect *c, uint64_t size, const struct error *why)
+{
+	if (!c->report.protected_packs++)
+		snprintf(c->report.protected_why, sizeof c->report.protected_why, "%s", why->text);
+	c->report.protected_bytes += size;
+}
+
 static int delete_packs(struct collect *c, const struct buf *going, struct error *err)
 {
 	for (size_t at = 0; at < going->len; at += ID_SIZE) {
 		struct id id;
+		struct error why = { 0 };
 		memcpy(id.b, going->data + at, ID_SIZE);
 		const struct pack_info *p = collect_pack(c, &id);
-		if (collect_stopped(c, err) < 0 || remove_object(c, SEAL_PACK_DATA, &id, err) < 0)
+		if (collect_stopped(c, err) < 0)
 			return error_add(err, "delete what nothing needs");
-		c->report.deleted_packs++;
-		c->report.deleted_bytes += p ? p->size : 0;
+		if (remove_object(c, SEAL_PACK_DATA, &id, &why) == 0) {
+			c->report.deleted_packs++;
+			c->report.deleted_bytes += p ? p->size : 0;
+		} else if (why.kind == ERR_PROTECTED) {
+			note_protected(c, p ? p->size : 0, &why);
+		} else {
+			if (err)
+				*err = why;
+			return error_add(err, "delete what nothing needs");
+		}
 	}
 	return 0;
 }
@@ -394,7 +411,7 @@ static int delete_tombstones(struct collect *c, struct error *err)
 		if (!left && remove_object(c, SEAL_TOMBSTONE, &id, err) < 0)
 			return -1;
 	}
-	if (c->published && remove_object(c, SEAL_TOMBSTONE, &c->tombstone, err) < 0)
+	if (c->published && !c->report.protected_packs && remove_object(c, SEAL_TOMBSTONE, &c->tombstone, err) < 0)
 		return -1;
 	c->published = false;
 	return 0;

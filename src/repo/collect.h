@@ -38,6 +38,8 @@ struct collect_report {
 	uint64_t deleted_packs, deleted_bytes;      /* 0 with dry_run */
 	uint64_t pending_packs, pending_bytes;      /* marked, to be deleted by a later collection */
 	uint64_t awaited;                           /* sessions that these wait for */
+	uint64_t protected_packs, protected_bytes;  /* the store refuses to delete them before a date (ERR_PROTECTED); marked, too */
+	char protected_why[ERROR_TEXT_MAX];         /* what it said of the first */
 	uint64_t segments_before, segments_after;
 };
 

@@ -14,6 +14,7 @@
 #include "store/s3_internal.h"
 
 #define PAGES_MAX 1000000u /* of a listing: 1000 objects each */
+#define VERSIONS_MAX 100u  /* of one object, each removed by itself; what is below them is hidden */
 
 char *s3_whole_key(const struct s3_store *s, const char *key)
 {
@@ -180,21 +181,82 @@ static int s3_list(struct store *base, const char *prefix, store_list_fn fn, voi
 
 /* --- removing ---------------------------------------------------------------------------- */
 
+/* In a bucket that keeps versions this only hides the object. */
+static int remove_plainly(struct s3_store *s, const char *whole, struct error *err)
+{
+	CLEAN_RESPONSE struct s3_response r = S3_RESPONSE_INIT;
+	struct s3_request q = { .method = "DELETE", .key = whole };
+	if (s3_request(s->http, &q, &r, err) < 0)
+		return error_add(err, "remove s3://%s/%s", s->config.bucket, whole);
+	if (r.status != 200 && r.status != 204 && (r.status != 404 || strcmp(r.problem.code, "NoSuchBucket") == 0))
+		return s3_refused(s->http, &r, err, "remove s3://%s/%s", s->config.bucket, whole);
+	atomic_store(&s->no_versions, !r.version[0]);
+	return 0;
+}
+
+/* Where Object Lock still holds this version. A server that refused and has a date that cannot be read means it so. */
+static bool is_protected(const struct s3_response *head)
+{
+	time_t now = head->server_time ? head->server_time : head->local_time, until = s3_parse_time(head->lock_until);
+	return head->lock_until[0] && (until == -1 || until > now);
+}
+
+static int say_protected(const struct s3_store *s, const char *whole, const struct s3_response *head, struct error *err)
+{
+	char text[64] = "a date that the server gives in no known form";
+	time_t until = s3_parse_time(head->lock_until);
+	struct tm tm;
+	if (until != -1 && gmtime_r(&until, &tm))
+		strftime(text, sizeof text, "%F %H:%M UTC", &tm);
+	return error_set(err, ERR_PROTECTED, "remove s3://%s/%s: the bucket's Object Lock protects it until %s", s->config.bucket, whole, text);
+}
+
+/* Removes the version that head describes. *ret_refused: it stays, as it is protected or these keys may not remove versions. */
+static int remove_version(struct s3_store *s, const char *whole, const struct s3_response *head, bool *ret_refused, struct error *err)
+{
+	CLEAN_RESPONSE struct s3_response r = S3_RESPONSE_INIT;
+	struct s3_request q = { .method = "DELETE", .key = whole, .parameters = { { "versionId", head->version } }, .parameter_count = 1 };
+	if (s3_request(s->http, &q, &r, err) < 0)
+		return error_add(err, "remove s3://%s/%s", s->config.bucket, whole);
+	*ret_refused = r.status == 403;
+	if (*ret_refused || r.status == 200 || r.status == 204 || (r.status == 404 && strcmp(r.problem.code, "NoSuchBucket") != 0))
+		return 0;
+	return s3_refused(s->http, &r, err, "remove s3://%s/%s", s->config.bucket, whole);
+}
+
+/* What Object Lock keeps is hidden instead, where little is lost by that; packs are nearly all of a repository, so they stay in sight until they can be removed. */
+static bool may_be_hidden(const char *key)
+{
+	return strncmp(key, "packs/", 6) != 0;
+}
+
+/* In a bucket that keeps versions only removing a version gives its space back: the one in sight, and then what came to light below it (a put
+ * that was repeated leaves two). */
 static int s3_remove(struct store *base, const char *key, struct error *err)
 {
 	struct s3_store *s = s3_of(base);
-	CLEAN_RESPONSE struct s3_response r = S3_RESPONSE_INIT;
 	if (store_check_key(base, key, err) < 0)
 		return -1;
 	CLEAN_FREE char *whole = s3_whole_key(s, key);
 	if (!whole)
 		return no_memory(s, "remove", key, err);
-	struct s3_request q = { .method = "DELETE", .key = whole };
-	if (s3_request(s->http, &q, &r, err) < 0)
-		return error_add(err, "remove %s/%s", base->location, key);
-	if (r.status == 200 || r.status == 204 || (r.status == 404 && strcmp(r.problem.code, "NoSuchBucket") != 0))
-		return 0;
-	return s3_refused(s->http, &r, err, "remove %s/%s", base->location, key);
+	for (unsigned i = 0; i < VERSIONS_MAX && !atomic_load(&s->no_versions); i++) {
+		CLEAN_RESPONSE struct s3_response head = S3_RESPONSE_INIT;
+		bool refused = false;
+		if (s3_head(s, whole, "remove", &head, err) < 0)
+			return -1;
+		if (head.status == 404)
+			return 0;
+		if (!head.version[0])
+			break;
+		if (remove_version(s, whole, &head, &refused, err) < 0)
+			return -1;
+		if (refused && is_protected(&head) && !may_be_hidden(key))
+			return say_protected(s, whole, &head, err);
+		if (refused)
+			break;
+	}
+	return remove_plainly(s, whole, err);
 }
 
 int s3_abort_upload(struct s3_store *s, const char *whole, const char *upload, struct error *err)

@@ -248,6 +248,8 @@ static void note_header(struct s3_response *r, const char *name, size_t name_len
 		r->server_time = at == (time_t)-1 ? 0 : at;
 	} else if (IS("x-amz-meta-twofold-put")) {
 		copy_value(r->token, sizeof r->token, value, len);
+	} else if (IS("x-amz-version-id")) {
+		copy_value(r->version, sizeof r->version, value, len);
 	} else if (IS("x-amz-object-lock-retain-until-date")) {
 		copy_value(r->lock_until, sizeof r->lock_until, value, len);
 	} else if (IS("x-amz-bucket-region")) {

@@ -41,6 +41,7 @@ struct s3_response {
 	char etag[72];        /* without its quotes */
 	bool foreign_etag;    /* encrypted by the server, so the ETag is no MD5 */
 	char token[40];       /* our own mark of the put that wrote it, where the object has one */
+	char version[1028];   /* x-amz-version-id, or "": of a bucket that keeps versions */
 	char lock_until[40];  /* x-amz-object-lock-retain-until-date, or "" */
 	uint64_t length;      /* Content-Length, or UINT64_MAX */
 	bool has_range;

@@ -18,6 +18,7 @@ struct s3_store {
 	struct s3_http *http;
 	struct s3_uploader *uploader;
 	atomic_bool no_conditions; /* the server refuses If-None-Match */
+	atomic_bool no_versions;   /* the last object that was removed was of a bucket without versions */
 };
 
 static inline struct s3_store *s3_of(struct store *s)

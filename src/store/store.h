@@ -76,7 +76,7 @@ struct store_ops {
 	 * thread and may call the store. After a passing error a kind continues where it was, as far as it can: fn never sees an object twice. */
 	int (*list)(struct store *s, const char *prefix, store_list_fn fn, void *cookie, struct error *err);
 	/* Removing what is not there is fine. A power cut soon after may bring the object back. Refused by the store (it only takes, never gives
-	 * up): ERR_AUTH. */
+	 * up): ERR_AUTH. Kept by the store until a date, whoever asks: ERR_PROTECTED. */
 	int (*remove)(struct store *s, const char *key, struct error *err);
 	void (*close)(struct store *s);
 	/* For the collector: removes what puts that died (not committed, not aborted) left behind, once it is min_age seconds old. Puts of this struct
