@@ -453,6 +453,7 @@ static void collect_done(struct collect *c)
 	buf_done(&c->packs);
 	free(c->pack_of_row);
 	row_set_done(&c->live);
+	buf_done(&c->waiting);
 	buf_done(&c->whole);
 	buf_done(&c->snapshots);
 }

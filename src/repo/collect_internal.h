@@ -39,6 +39,7 @@ struct collect {
 	uint32_t *pack_of_row;        /* by the index's row of packs: place in packs, or UINT32_MAX */
 	uint32_t pack_rows;
 	struct row_set live;
+	struct buf waiting;           /* ids of chunks that are reached, and not looked up yet */
 	struct buf whole;             /* ids of snapshots of fenced sessions that are whole: to be confirmed */
 	struct buf snapshots;         /* ids of those that were walked, ascending once collect_live_done */
 	struct writer *writer;

@@ -77,31 +77,73 @@ static int missing(const struct id *id, struct error *err)
 	return error_set(err, ERR_CORRUPT, "chunk %.16s is in no pack that is there", hex);
 }
 
-static int look_up(struct collect *c, const struct id *id, bool *ret_first, struct error *err)
+static void note_live(struct collect *c, uint64_t row, bool *ret_first)
 {
+	*ret_first = !row_set_has(&c->live, row);
+	if (!*ret_first)
+		return;
+	row_set_add(&c->live, row);
+	c->report.live_chunks++;
+}
+
+static int see_page(void *cookie, const struct id *id, bool *ret_enter, struct error *err)
+{
+	struct collect *c = cookie;
 	struct place place;
 	bool found;
 	if (index_find(c->repo->index, id, &found, &place, err) < 0)
 		return -1;
 	if (!found)
 		return missing(id, err);
-	*ret_first = !row_set_has(&c->live, place.row);
-	if (*ret_first) {
-		row_set_add(&c->live, place.row);
-		c->report.live_chunks++;
-	}
+	note_live(c, place.row, ret_enter);
 	return 0;
 }
 
-static int see_page(void *cookie, const struct id *id, bool *ret_enter, struct error *err)
+/* Chunks are looked up many at once, in order of their ids: their trees name them in an order that is none for the index. */
+#define WAITING_MAX (1u << 20)
+
+struct looking {
+	struct collect *c;
+	bool missed;
+	struct id first_missed;
+};
+
+static void note_found(void *cookie, const struct id *id, bool found, uint64_t row)
 {
-	return look_up(cookie, id, ret_enter, err);
+	struct looking *l = cookie;
+	bool first;
+	if (found) {
+		note_live(l->c, row, &first);
+	} else if (!l->missed) {
+		l->missed = true;
+		l->first_missed = *id;
+	}
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+	return id_compare(a, b);
+}
+
+static int look_up_waiting(struct collect *c, struct error *err)
+{
+	struct looking l = { .c = c };
+	size_t count = c->waiting.len / ID_SIZE;
+	if (!count)
+		return 0;
+	qsort(c->waiting.data, count, ID_SIZE, by_bytes);
+	index_find_many(c->repo->index, (const void *)c->waiting.data, count, note_found, &l);
+	buf_clear(&c->waiting);
+	return l.missed ? missing(&l.first_missed, err) : 0;
 }
 
 static int see_chunk(void *cookie, const struct id *id, struct error *err)
 {
-	bool first;
-	return look_up(cookie, id, &first, err);
+	struct collect *c = cookie;
+	buf_add(&c->waiting, id->b, ID_SIZE);
+	if (!buf_ok(&c->waiting))
+		return error_set(err, ERR_NOMEM, "walk snapshots: out of memory");
+	return c->waiting.len < (size_t)WAITING_MAX * ID_SIZE ? 0 : look_up_waiting(c, err);
 }
 
 static int walk_one(struct collect *c, const struct id *id, struct error *err)
@@ -117,7 +159,10 @@ static int walk_one(struct collect *c, const struct id *id, struct error *err)
 		return error_set(err, why.kind, "snapshot %.16s cannot be read, so nobody knows what it needs: %s; nothing was deleted. Run twofold check, and forget or repair it", hex, why.text);
 	}
 	bool fenced = marks_is_fenced(&c->marks, &s.session);
+	buf_clear(&c->waiting);
 	int done = reach_snapshot(c->repo, &s, &visitor, &why);
+	if (done == 0)
+		done = look_up_waiting(c, &why);
 	if (done < 0 && fenced && why.kind != ERR_CANCELLED && why.kind != ERR_NOMEM) {
 		c->report.unconfirmed++;
 		collect_tell(c, "snapshot %.16s does not count: its backup was given up before it had finished, and something is missing (%.200s)", hex, why.text);
@@ -272,6 +317,8 @@ static int account_blocks(struct collect *c, const struct segment *s, uint32_t f
 	if (!totals)
 		return error_set(err, ERR_NOMEM, "out of memory for %u packs", s->pack_count);
 	for (uint32_t row = 0; row < s->block_count; row++) {
+		if (row % ROWS_AT_ONCE == 0)
+			index_give_back(c->repo->index);
 		if (segment_block_at(s, row, &block, err) < 0)
 			return -1;
 		totals[block.pack] += block.raw_length;
@@ -303,6 +350,8 @@ static int account_segment(struct collect *c, size_t number, uint32_t first_pack
 		segment_chunk_at(s, row, &chunk);
 		if (segment_block_at(s, chunk.block, &block, err) < 0)
 			return -1;
+		if ((uint64_t)chunk.offset + chunk.length > block.raw_length)
+			return error_set(err, ERR_CORRUPT, "the place of a chunk makes no sense, so nothing was deleted; run twofold check");
 		uint32_t at = c->pack_of_row[first_pack + block.pack];
 		if (at != UINT32_MAX) /* else of a pack that came after the packs were listed */
 			packs[at].live += chunk.length;

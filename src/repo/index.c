@@ -303,9 +303,14 @@ static void load_merged(void *cookie, const char *path, const uint8_t *ids, size
 	}
 }
 
-/* Merges what is not merged yet, once there is enough of it; and the merged files with it when they are not far larger. Everything stays loaded as it is:
- * the next process finds the merged file. A failure costs nothing but time. */
-static void merge_loaded(struct index *x, const struct buf *listed)
+static void give_back(void *cookie)
+{
+	index_give_back(cookie);
+}
+
+/* Merges what is not merged yet, once there is enough of it; and the merged files with it when they are not far larger. A failure costs nothing but time.
+ * True: there is a new merged file, which is to be loaded in place of what is. */
+static bool merge_loaded(struct index *x, const struct buf *listed)
 {
 	size_t single = 0, count = 0;
 	uint64_t single_bytes = 0, merged_bytes = 0;
@@ -314,7 +319,7 @@ static void merge_loaded(struct index *x, const struct buf *listed)
 		*(x->segments[i].merged ? &merged_bytes : &single_bytes) += x->segments[i].len;
 	}
 	if (single < INDEX_MERGE_AT)
-		return;
+		return false;
 	bool all = merged_bytes / 4 <= single_bytes;
 	const struct segment **segments = calloc(x->count, sizeof(const struct segment *));
 	CLEAN_BUF struct buf ids = BUF_INIT;
@@ -327,14 +332,16 @@ static void merge_loaded(struct index *x, const struct buf *listed)
 	}
 	if (all)
 		buf_add(&ids, listed->data, listed->len);
-	if (segments && buf_ok(&ids) && index_merge(x->cache, segments, count, &ids, all, NULL) == 0)
-		for (size_t i = 0; i < x->count; i++) {
-			char path[4096];
-			cache_path(x, &x->segments[i].id, "", path, sizeof path);
-			if (!x->segments[i].merged)
-				unlink(path);
-		}
+	const struct index_merging what = { .segments = segments, .count = count, .ids = &ids, .replaces = all, .give_back = give_back, .cookie = x };
+	bool merged = segments && buf_ok(&ids) && index_merge(x->cache, &what, NULL) == 0;
 	free(segments);
+	for (size_t i = 0; merged && i < x->count; i++) {
+		char path[4096];
+		cache_path(x, &x->segments[i].id, "", path, sizeof path);
+		if (!x->segments[i].merged)
+			unlink(path);
+	}
+	return merged;
 }
 
 /* Removes what the cache holds of segments that the store does not list any more. One that another process wrote just now is fetched again some day. */
@@ -373,9 +380,59 @@ static struct index *new_index(struct error *err)
 	return x;
 }
 
-/* fn NULL: the cache is used, and damage ends the work. */
-static int open_index(struct index **ret, struct store *store, const struct seal_keys *keys, const char *cache, index_damaged_fn fn, void *cookie,
-                      struct error *err)
+/* Who hears of damage; fn NULL: the cache is used, and damage ends the work. */
+struct doubt {
+	index_damaged_fn fn;
+	void *cookie;
+};
+
+/* *ret_vanished: a listed segment is not there (any more). */
+static int load_all(struct index *x, const struct buf *listed, const struct doubt *doubt, bool *ret_vanished, struct error *err)
+{
+	CLEAN_FREE bool *covered = calloc(listed->len / ID_SIZE + 1, sizeof *covered);
+	if (!covered)
+		return error_set(err, ERR_NOMEM, "load index: out of memory");
+	if (x->cache && !doubt->fn)
+		index_merged_find(x->cache, listed, load_merged, &(struct coverage){ x, listed, covered });
+	for (size_t at = 0; at < listed->len; at += ID_SIZE) {
+		struct error why = { 0 };
+		struct id id;
+		memcpy(id.b, listed->data + at, ID_SIZE);
+		if (covered[at / ID_SIZE] || load_segment(x, &id, doubt->fn != NULL, &why) == 0)
+			continue;
+		if (why.kind == ERR_NOT_FOUND) {
+			*ret_vanished = true;
+			continue;
+		}
+		if (doubt->fn && why.kind != ERR_NOMEM && doubt->fn(doubt->cookie, &id, &why) == 0)
+			continue;
+		if (err)
+			*err = why;
+		return -1;
+	}
+	return 0;
+}
+
+static void unload_all(struct index *x)
+{
+	for (size_t i = 0; i < x->count; i++)
+		unload(&x->segments[i]);
+	x->count = x->rows = 0;
+	x->chunks = x->mapped_bytes = 0;
+}
+
+static int list_segments(struct index *x, struct buf *ret, struct error *err)
+{
+	if (x->store->ops->list(x->store, object_prefix(SEAL_INDEX), list_one, ret, err) < 0)
+		return error_add(err, "load index");
+	if (!buf_ok(ret))
+		return error_set(err, ERR_NOMEM, "load index: out of memory");
+	if (ret->len)
+		qsort(ret->data, ret->len / ID_SIZE, ID_SIZE, by_id);
+	return 0;
+}
+
+static int open_index(struct index **ret, struct store *store, const struct seal_keys *keys, const char *cache, const struct doubt *doubt, struct error *err)
 {
 	CLEAN(index_cleanup) struct index *x = new_index(err);
 	CLEAN_BUF struct buf ids = BUF_INIT;
@@ -389,39 +446,15 @@ static int open_index(struct index **ret, struct store *store, const struct seal
 		free(x->cache);
 		x->cache = NULL;
 	}
-	if (store->ops->list(store, object_prefix(SEAL_INDEX), list_one, &ids, err) < 0)
-		return error_add(err, "load index");
-	if (!buf_ok(&ids))
-		return error_set(err, ERR_NOMEM, "load index: out of memory");
-	CLEAN_FREE bool *covered = calloc(ids.len / ID_SIZE + 1, sizeof *covered);
-	if (!covered)
-		return error_set(err, ERR_NOMEM, "load index: out of memory");
-	if (ids.len)
-		qsort(ids.data, ids.len / ID_SIZE, ID_SIZE, by_id);
-	if (x->cache && !fn)
-		index_merged_find(x->cache, &ids, load_merged, &(struct coverage){ x, &ids, covered });
-	for (size_t at = 0; at < ids.len; at += ID_SIZE) {
-		struct error why = { 0 };
-		struct id id;
-		memcpy(id.b, ids.data + at, ID_SIZE);
-		if (covered[at / ID_SIZE])
-			continue;
-		if (load_segment(x, &id, fn != NULL, &why) == 0)
-			continue;
-		if (why.kind == ERR_NOT_FOUND) {
-			vanished = true;
-			continue;
-		}
-		if (fn && why.kind != ERR_NOMEM && fn(cookie, &id, &why) == 0)
-			continue;
-		if (err)
-			*err = why;
+	if (list_segments(x, &ids, err) < 0 || load_all(x, &ids, doubt, &vanished, err) < 0)
 		return -1;
+	if (x->cache && !doubt->fn && !vanished && merge_loaded(x, &ids)) {
+		unload_all(x);
+		if (load_all(x, &ids, doubt, &vanished, err) < 0)
+			return -1;
 	}
 	if (vanished && index_refresh(x, NULL, err) < 0)
 		return -1;
-	if (x->cache && !fn && !vanished)
-		merge_loaded(x, &ids);
 	if (x->cache)
 		tidy_cache(x, &ids);
 	*ret = TAKE(x);
@@ -430,12 +463,12 @@ static int open_index(struct index **ret, struct store *store, const struct seal
 
 int index_open(struct index **ret, struct store *store, const struct seal_keys *keys, const char *cache, struct error *err)
 {
-	return open_index(ret, store, keys, cache, NULL, NULL, err);
+	return open_index(ret, store, keys, cache, &(struct doubt){ 0 }, err);
 }
 
 int index_open_anew(struct index **ret, struct store *store, const struct seal_keys *keys, const char *cache, index_damaged_fn fn, void *cookie, struct error *err)
 {
-	return open_index(ret, store, keys, cache, fn, cookie, err);
+	return open_index(ret, store, keys, cache, &(struct doubt){ fn, cookie }, err);
 }
 
 int index_open_files(struct index **ret, char *const *paths, size_t count, struct error *err)
@@ -461,8 +494,7 @@ void index_free(struct index *x)
 {
 	if (!x)
 		return;
-	for (size_t i = 0; i < x->count; i++)
-		unload(&x->segments[i]);
+	unload_all(x);
 	free(x->segments);
 	claims_done(&x->claims);
 	buf_done(&x->marked);
@@ -499,10 +531,18 @@ static bool read_mapped(void *cookie, uint64_t offset, void *to, size_t len)
 	return pread(segment->fd, to, len, (off_t)offset) == (ssize_t)len;
 }
 
-/* A large index is read where it is searched: a page fault brings in sixteen pages, which then must be given back, and costs ten times as much (docs/decisions/large-index.md). */
-static bool find_in(struct index *x, struct loaded *segment, const struct id *id, uint64_t *ret_row, struct segment_chunk *ret)
+/* A large index is read where it is searched: a page fault brings in sixteen pages, which then must be given back, and costs ten times as much (docs/decisions/large-index.md).
+ * But not by who goes through it in order, and so comes to the same pages again, and gives them back himself. */
+enum search_how { SEARCH_ANY, SEARCH_IN_ORDER };
+
+static bool is_read(const struct index *x, const struct loaded *segment, enum search_how how)
 {
-	bool found = false, large = x->mapped_bytes > INDEX_RESIDENT && segment->mapped;
+	return how == SEARCH_ANY && x->mapped_bytes > INDEX_RESIDENT && segment->mapped;
+}
+
+static bool find_in(struct index *x, struct loaded *segment, enum search_how how, const struct id *id, uint64_t *ret_row, struct segment_chunk *ret)
+{
+	bool found = false, large = is_read(x, segment, how);
 	if (large && segment_find_reading(&segment->view, read_mapped, segment, id, &found, ret_row, ret) == 0)
 		return found;
 	if (large)
@@ -513,15 +553,45 @@ static bool find_in(struct index *x, struct loaded *segment, const struct id *id
 	return found;
 }
 
+/* false: to be looked at in the mapping. */
+static bool read_row(const struct loaded *segment, const uint8_t *table, uint32_t row, uint8_t *bytes, size_t size)
+{
+	return pread(segment->fd, bytes, size, table - segment->bytes + (off_t)row * (off_t)size) == (ssize_t)size;
+}
+
+/* Block and pack of a chunk; of a large index they are read as well. */
+static int rows_of(struct index *x, const struct loaded *segment, enum search_how how, uint32_t row, struct segment_block *ret_block, struct segment_pack *ret_pack, struct error *err)
+{
+	const struct segment *s = &segment->view;
+	bool large = is_read(x, segment, how);
+	uint8_t block[SEGMENT_BLOCK_SIZE], pack[SEGMENT_PACK_SIZE];
+	if (large && row < s->block_count && read_row(segment, s->blocks, row, block, sizeof block) && get_le32(block) < s->pack_count &&
+	    read_row(segment, s->packs, get_le32(block), pack, sizeof pack)) {
+		const uint32_t pack_row = get_le32(block);
+		put_le32(block, 0); /* the one row of packs that is at hand */
+		struct segment one = { .packs = pack, .blocks = block, .pack_count = 1, .block_count = 1 };
+		if (segment_block_at(&one, 0, ret_block, err) < 0)
+			return -1;
+		segment_pack_at(&one, 0, ret_pack);
+		ret_block->pack = pack_row;
+		return 0;
+	}
+	if (large)
+		bound_resident(x);
+	if (segment_block_at(s, row, ret_block, err) < 0)
+		return -1;
+	segment_pack_at(s, ret_block->pack, ret_pack);
+	return 0;
+}
+
 /* false: the row does not count. */
-static bool row_counts(const struct index *x, const struct loaded *segment, const struct segment_chunk *chunk, bool *ret_marked)
+static bool row_counts(struct index *x, const struct loaded *segment, enum search_how how, const struct segment_chunk *chunk, bool *ret_marked)
 {
 	struct segment_block block;
 	struct segment_pack pack;
 	*ret_marked = false;
-	if ((!x->marked.len && !x->has_trusted && !x->absent.len) || segment_block_at(&segment->view, chunk->block, &block, NULL) < 0)
+	if ((!x->marked.len && !x->has_trusted && !x->absent.len) || rows_of(x, segment, how, chunk->block, &block, &pack, NULL) < 0)
 		return true; /* a row that makes no sense is told by index_find */
-	segment_pack_at(&segment->view, block.pack, &pack);
 	if (x->has_trusted && !segment->own && !index_packs_have(&x->trusted, &pack.id))
 		return false;
 	for (size_t at = 0; at < x->absent.len; at += ID_SIZE)
@@ -532,7 +602,7 @@ static bool row_counts(const struct index *x, const struct loaded *segment, cons
 }
 
 /* false: no segment has it. The copy stays valid: segments are never unloaded before the index is. The newest place counts, but any in a pack that is not marked goes before. */
-static bool find_segment(struct index *x, const struct id *id, struct loaded *ret, uint64_t *ret_row, struct segment_chunk *ret_chunk, bool *ret_marked)
+static bool find_segment(struct index *x, enum search_how how, const struct id *id, struct loaded *ret, uint64_t *ret_row, struct segment_chunk *ret_chunk, bool *ret_marked)
 {
 	bool found = false;
 	pthread_rwlock_rdlock(&x->loading);
@@ -540,10 +610,10 @@ static bool find_segment(struct index *x, const struct id *id, struct loaded *re
 	for (size_t i = x->count; i-- > 0 && (!found || *ret_marked);) {
 		struct segment_chunk chunk;
 		uint64_t row;
-		if (x->segments[i].gone || !find_in(x, &x->segments[i], id, &row, &chunk))
+		if (x->segments[i].gone || !find_in(x, &x->segments[i], how, id, &row, &chunk))
 			continue;
 		bool marked;
-		if (!row_counts(x, &x->segments[i], &chunk, &marked) || (found && marked))
+		if (!row_counts(x, &x->segments[i], how, &chunk, &marked) || (found && marked))
 			continue;
 		found = true;
 		*ret = x->segments[i];
@@ -551,8 +621,6 @@ static bool find_segment(struct index *x, const struct id *id, struct loaded *re
 		*ret_chunk = chunk;
 		*ret_marked = marked;
 	}
-	if (found && x->mapped_bytes > INDEX_RESIDENT)
-		bound_resident(x); /* its block and its pack are looked at next, in the mapping */
 	pthread_rwlock_unlock(&x->loading);
 	return found;
 }
@@ -565,12 +633,11 @@ int index_find(struct index *x, const struct id *id, bool *ret_found, struct pla
 	struct segment_block block;
 	struct segment_pack pack;
 	bool marked;
-	*ret_found = find_segment(x, id, &segment, &row, &chunk, &marked);
+	*ret_found = find_segment(x, SEARCH_ANY, id, &segment, &row, &chunk, &marked);
 	if (!*ret_found)
 		return 0;
-	if (segment_block_at(&segment.view, chunk.block, &block, err) < 0)
+	if (rows_of(x, &segment, SEARCH_ANY, chunk.block, &block, &pack, err) < 0)
 		return error_add(err, "look up a chunk in the index");
-	segment_pack_at(&segment.view, block.pack, &pack);
 	if ((uint64_t)chunk.offset + chunk.length > block.raw_length || (uint64_t)block.offset + block.sealed_length > pack.size ||
 	    block.raw_length > SEAL_BLOCK_MAX)
 		return error_set(err, ERR_CORRUPT, "look up a chunk in the index: its place makes no sense; run twofold check");
@@ -591,13 +658,33 @@ int index_find(struct index *x, const struct id *id, bool *ret_found, struct pla
 	return 0;
 }
 
+#define DENSE_ROWS 512 /* on average between two ids: further apart, each is in pages of its own */
+
+void index_find_many(struct index *x, const struct id *ids, size_t count, index_found_fn fn, void *cookie)
+{
+	uint64_t apart = x->chunks / (count + 1) + 1;
+	enum search_how how = apart <= DENSE_ROWS ? SEARCH_IN_ORDER : SEARCH_ANY;
+	uint64_t at_once = INDEX_RESIDENT / 2 / (apart * SEGMENT_CHUNK_SIZE);
+	for (size_t i = 0; i < count; i++) {
+		struct loaded segment;
+		struct segment_chunk chunk;
+		uint64_t row = 0;
+		bool marked;
+		if (i % at_once == 0)
+			index_give_back(x);
+		bool found = find_segment(x, how, &ids[i], &segment, &row, &chunk, &marked);
+		fn(cookie, &ids[i], found, found ? segment.first_chunk + row : 0);
+	}
+	index_give_back(x);
+}
+
 int index_claim(struct index *x, const struct id *id)
 {
 	uint64_t row;
 	struct loaded segment;
 	struct segment_chunk chunk;
 	bool marked;
-	if (find_segment(x, id, &segment, &row, &chunk, &marked) && !marked)
+	if (find_segment(x, SEARCH_ANY, id, &segment, &row, &chunk, &marked) && !marked)
 		return 0;
 	return index_claim_copy(x, id);
 }
@@ -682,13 +769,11 @@ static int refresh(struct index *x, bool *ret_changed, struct error *err)
 		vanished = false;
 		if (attempt == REFRESH_TRIES)
 			return 0; /* its listings lag: what is not there has been replaced, and that is listed by and by */
-		if (x->store->ops->list(x->store, object_prefix(SEAL_INDEX), list_one, &listed, err) < 0)
-			return error_add(err, "load index");
+		if (list_segments(x, &listed, err) < 0)
+			return -1;
 		CLEAN_FREE bool *known = calloc(listed.len / ID_SIZE + 1, sizeof *known);
-		if (!known || !buf_ok(&listed))
+		if (!known)
 			return error_set(err, ERR_NOMEM, "load index: out of memory");
-		if (listed.len)
-			qsort(listed.data, listed.len / ID_SIZE, ID_SIZE, by_id);
 		*ret_changed |= forget_unlisted(x, &listed, known);
 		if (load_listed(x, &listed, known, &vanished, ret_changed, err) < 0)
 			return -1;

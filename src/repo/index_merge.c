@@ -15,6 +15,7 @@
 #define PREFIX "merged-"
 #define SUFFIX ".ids"
 #define IDS_MAX (1u << 20) /* segments of one merged file */
+#define CHUNKS_AT_ONCE (1u << 20) /* between giving pages back: 44 MiB */
 
 /* --- finding ------------------------------------------------------------------------- */
 
@@ -76,6 +77,7 @@ struct input {
 };
 
 struct merge {
+	const struct index_merging *what;
 	FILE *out;
 	struct input *inputs;
 	size_t count;
@@ -139,12 +141,14 @@ static int put_tables(struct merge *m, struct error *err)
 			put_le32(block, get_le32(block) + m->inputs[i].packs);
 			put(m, block, sizeof block);
 		}
+		m->what->give_back(m->what->cookie);
 	}
 	return 0;
 }
 
 static void put_chunks(struct merge *m)
 {
+	uint64_t looked_at = 0;
 	for (size_t i = 0; i < m->count; i++)
 		if (m->inputs[i].segment->chunk_count)
 			m->heap[m->heap_count++] = i;
@@ -160,6 +164,8 @@ static void put_chunks(struct merge *m)
 			put(m, chunk, sizeof chunk);
 			m->chunks++;
 		}
+		if (++looked_at % CHUNKS_AT_ONCE == 0)
+			m->what->give_back(m->what->cookie);
 		if (++in->next == in->segment->chunk_count)
 			m->heap[0] = m->heap[--m->heap_count];
 		sink(m, 0);
@@ -231,23 +237,23 @@ static void remove_others(const char *folder, const char *keep)
 	}
 }
 
-int index_merge(const char *folder, const struct segment *const *segments, size_t count, const struct buf *ids, bool replaces, struct error *err)
+int index_merge(const char *folder, const struct index_merging *what, struct error *err)
 {
-	struct merge m = { .count = count, .inputs = calloc(count, sizeof *m.inputs), .heap = calloc(count, sizeof *m.heap) };
+	struct merge m = { .what = what, .count = what->count, .inputs = calloc(what->count, sizeof *m.inputs), .heap = calloc(what->count, sizeof *m.heap) };
 	char path[4096], hex[ID_HEX_SIZE];
 	struct id name;
 	int done = -1;
 	seal_random(name.b, ID_SIZE);
 	id_to_hex(&name, hex);
-	if (!m.inputs || !m.heap || !count)
+	if (!m.inputs || !m.heap || !m.count)
 		error_set(err, ERR_NOMEM, "merge index: out of memory");
 	else if (snprintf(path, sizeof path, "%s/" PREFIX "%.32s", folder, hex) >= (int)sizeof path)
 		error_set(err, ERR_INVALID, "merge index: the cache's path is too long");
 	else {
-		for (size_t i = 0; i < count; i++)
-			m.inputs[i].segment = segments[i];
-		done = merge_into(&m, path, ids, err);
-		if (done == 0 && replaces)
+		for (size_t i = 0; i < m.count; i++)
+			m.inputs[i].segment = what->segments[i];
+		done = merge_into(&m, path, what->ids, err);
+		if (done == 0 && what->replaces)
 			remove_others(folder, path);
 	}
 	free(m.inputs);
