@@ -173,6 +173,7 @@ static int map_file(const char *path, struct loaded *ret, bool *ret_found, struc
 	if (at == MAP_FAILED)
 		return error_sys(err, errno, "map cached index %s", path);
 	madvise(at, (size_t)st.st_size, MADV_RANDOM);
+	madvise(at, (size_t)st.st_size, MADV_NOHUGEPAGE); /* or one touch maps 2 MiB, where the page cache has pages of that size */
 	ret->bytes = at;
 	ret->len = (size_t)st.st_size;
 	ret->mapped = true;

@@ -15,7 +15,7 @@
 #define PREFIX "merged-"
 #define SUFFIX ".ids"
 #define IDS_MAX (1u << 20) /* segments of one merged file */
-#define CHUNKS_AT_ONCE (1u << 20) /* between giving pages back: 44 MiB */
+#define CHUNKS_AT_ONCE (1u << 18) /* between giving pages back: 11 MiB */
 
 /* --- finding ------------------------------------------------------------------------- */
 
