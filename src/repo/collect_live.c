@@ -359,12 +359,10 @@ static int account_segment(struct collect *c, size_t number, uint32_t first_pack
 	return 0;
 }
 
-int collect_account(struct collect *c, struct error *err)
+static int account_all(struct collect *c, struct error *err)
 {
 	uint32_t first_pack = 0;
 	uint64_t first_chunk = 0;
-	if (map_rows(c, err) < 0)
-		return -1;
 	for (size_t i = 0; i < index_segments(c->repo->index); i++) {
 		const struct segment *s = index_segment(c->repo->index, i);
 		if (!index_segment_is_gone(c->repo->index, i) && account_segment(c, i, first_pack, first_chunk, err) < 0)
@@ -373,6 +371,17 @@ int collect_account(struct collect *c, struct error *err)
 		first_chunk += s->chunk_count;
 	}
 	return 0;
+}
+
+int collect_account(struct collect *c, struct error *err)
+{
+	if (map_rows(c, err) < 0)
+		return -1;
+	index_read_through(c->repo->index, true);
+	int done = account_all(c, err);
+	index_give_back(c->repo->index);
+	index_read_through(c->repo->index, false);
+	return done;
 }
 
 /* --- what came since -------------------------------------------------------------------------- */

@@ -334,7 +334,9 @@ static bool merge_loaded(struct index *x, const struct buf *listed)
 	if (all)
 		buf_add(&ids, listed->data, listed->len);
 	const struct index_merging what = { .segments = segments, .count = count, .ids = &ids, .replaces = all, .give_back = give_back, .cookie = x };
+	index_read_through(x, true);
 	bool merged = segments && buf_ok(&ids) && index_merge(x->cache, &what, NULL) == 0;
+	index_read_through(x, false);
 	free(segments);
 	for (size_t i = 0; merged && i < x->count; i++) {
 		char path[4096];
@@ -517,6 +519,13 @@ void index_give_back(struct index *x)
 			madvise(x->segments[i].bytes, x->segments[i].len, MADV_DONTNEED);
 }
 
+void index_read_through(struct index *x, bool in_order)
+{
+	for (size_t i = 0; i < x->count; i++)
+		if (x->segments[i].mapped)
+			madvise(x->segments[i].bytes, x->segments[i].len, in_order ? MADV_NORMAL : MADV_RANDOM);
+}
+
 /* Gives mapped pages back before they add up; a page that is wanted again comes from the page cache. */
 static void bound_resident(struct index *x)
 {
@@ -665,7 +674,8 @@ void index_find_many(struct index *x, const struct id *ids, size_t count, index_
 {
 	uint64_t apart = x->chunks / (count + 1) + 1;
 	enum search_how how = apart <= DENSE_ROWS ? SEARCH_IN_ORDER : SEARCH_ANY;
-	uint64_t at_once = INDEX_RESIDENT / 2 / (apart * SEGMENT_CHUNK_SIZE);
+	uint64_t at_once = INDEX_RESIDENT / 2 / (apart * SEGMENT_CHUNK_SIZE) + 1;
+	index_read_through(x, how == SEARCH_IN_ORDER);
 	for (size_t i = 0; i < count; i++) {
 		struct loaded segment;
 		struct segment_chunk chunk;
@@ -677,6 +687,7 @@ void index_find_many(struct index *x, const struct id *ids, size_t count, index_
 		fn(cookie, &ids[i], found, found ? segment.first_chunk + row : 0);
 	}
 	index_give_back(x);
+	index_read_through(x, false);
 }
 
 int index_claim(struct index *x, const struct id *id)

@@ -85,6 +85,8 @@ const struct id *index_segment_id(const struct index *x, size_t i);
 uint64_t index_chunks(const struct index *x);
 /* For who goes through a large index from front to back: pages that were touched are not kept. */
 void index_give_back(struct index *x);
+/* The system reads ahead of who goes through it, until it is called with false. */
+void index_read_through(struct index *x, bool in_order);
 
 /* Opens segments from files as they stand in the cache (for measuring). */
 int index_open_files(struct index **ret, char *const *paths, size_t count, struct error *err);
