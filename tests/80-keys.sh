@@ -151,10 +151,10 @@ test_rotate() {
 	seq 1000 >tree/y
 	expect 0 twofold key add --new-key-file "$PWD/new.key"
 	# A key whose secret is not there stops it, and nothing has changed.
-	ls "$TWOFOLD_REPOSITORY/keys" >keys
+	find "$TWOFOLD_REPOSITORY/keys" -type f | sort >keys
 	expect 1 twofold key rotate
 	grep -q 'can be kept only with its password' err
-	ls "$TWOFOLD_REPOSITORY/keys" | cmp - keys
+	find "$TWOFOLD_REPOSITORY/keys" -type f | sort | cmp - keys
 	expect 1 twofold key rotate --also sheet-that-is-not-there
 	expect 0 twofold key rotate --also new.key
 	expect 0 twofold backup tree

@@ -117,6 +117,7 @@ static int add_node(struct seq_writer *w, struct node *node, uint64_t number, st
 	node->attr.nlink = 1;
 	node->attr.mtime = node->attr.ctime = (struct time_ns){ 1700000000, 0 };
 	node_encode(&record, node);
+	node->name = NULL;
 	return seq_add(w, record.data, record.len, name, node->name_len, 1, err);
 }
 
