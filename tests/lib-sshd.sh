@@ -75,12 +75,17 @@ sshd_start() {
 
 # All descendants of the listening one; a connection is two or three processes.
 sshd_children() {
-	local level=$SSHD_PID next
-	while [ -n "$level" ]; do
-		next=$(for pid in $level; do cat "/proc/$pid/task/$pid/children" 2>/dev/null; done)
-		[ -z "${next// /}" ] || echo "$next"
-		level=$next
-	done
+	ps -e -o pid= -o ppid= | awk -v root="$SSHD_PID" '
+		{ parent[$1] = $2 }
+		END {
+			for (pid in parent) {
+				depth = 0
+				for (at = pid; at in parent && at != root && depth < 20; depth++)
+					at = parent[at]
+				if (at == root && pid != root)
+					print pid
+			}
+		}'
 }
 
 sshd_kill() {
