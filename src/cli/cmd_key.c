@@ -1,15 +1,27 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/password.h"
 #include "cli/recovery.h"
 #include "cli/session.h"
 #include "cli/text.h"
+#include "cli/write_only.h"
 
 struct key_args {
 	const char *file, *keyfile, *label;
 	bool recovery;
+	const char *write_only; /* key add */
+};
+
+static const struct option_spec key_add_options[] = {
+	OPTION_TEXT(struct key_args, file, "new-password-file", 0, "FILE", "take the new password, or key file, from FILE"),
+	OPTION_TEXT(struct key_args, keyfile, "new-key-file", 0, "FILE", "make a new random key file FILE"),
+	OPTION_FLAG(struct key_args, recovery, "recovery", 0, "make a new random recovery key, and print its words once"),
+	OPTION_TEXT(struct key_args, write_only, "write-only", 0, "FILE", "make a key FILE that can store backups, and cannot read them"),
+	OPTION_TEXT(struct key_args, label, "label", 0, "TEXT", "name the key (default: user@host)"),
+	OPTION_END,
 };
 
 static const struct option_spec key_options[] = {
@@ -94,10 +106,33 @@ static void tell(struct cli *cli, const char *what, const struct id *id, bool co
 		cli_json(cli, json_pack("{ss, ss, ss}", "type", "key", "change", what, "id", hex));
 }
 
+static int add_write_only(struct cli *cli, struct repo *repo, const struct key_args *a, struct id *ret, struct error *err)
+{
+	uint8_t key[WRITE_ONLY_SIZE];
+	char label[300];
+	if (a->recovery || a->keyfile || a->file)
+		return cli_usage(cli, err, "make a key: --write-only goes without --recovery, --new-key-file, --new-password-file");
+	if (access(a->write_only, F_OK) == 0)
+		return error_set(err, ERR_EXISTS, "make write-only key: %s exists already", a->write_only);
+	cli_label(label, sizeof label);
+	int done = writers_add(repo, a->label ? a->label : label, ret, key, err);
+	if (done == 0)
+		done = write_only_save(a->write_only, key, err);
+	explicit_bzero(key, sizeof key);
+	return done;
+}
+
 static int key_add_run(struct cli *cli, const void *args, struct error *err)
 {
 	CLEAN_REPO struct repo *repo = NULL;
+	const struct key_args *a = args;
 	struct id id;
+	if (a->write_only) {
+		if (cli_open_repo(cli, 0, &repo, err) < 0 || add_write_only(cli, repo, a, &id, err) < 0)
+			return -1;
+		tell(cli, "added", &id, false);
+		return 0;
+	}
 	if (cli_open_repo(cli, 0, &repo, err) < 0 || add(cli, repo, args, &id, err) < 0)
 		return -1;
 	tell(cli, "added", &id, ((const struct key_args *)args)->recovery);
@@ -140,13 +175,29 @@ static int list_key(void *cookie, const struct id *id, const struct key_object *
 	return 0;
 }
 
+static int list_writer(void *cookie, const struct id *id, const struct writer_key *w)
+{
+	struct key_listing *l = cookie;
+	char hex[ID_HEX_SIZE], time[TEXT_MAX];
+	CLEAN_FREE char *label = text_escaped(w->label, strlen(w->label));
+	id_to_hex(id, hex);
+	table_cell(&l->table, "%.16s", hex);
+	table_cell(&l->table, "write-only");
+	table_cell(&l->table, "%s", text_time(time, w->created));
+	table_cell(&l->table, "%s", label ? label : "");
+	if (l->cli->common.json)
+		cli_json(l->cli, json_pack("{ss, ss, ss, ss, ss, sb}", "type", "key", "id", hex, "how", "write-only", "created", text_time_utc(time, w->created), "label",
+		                           label ? label : "", "current", 0));
+	return 0;
+}
+
 static int key_list_run(struct cli *cli, const void *args, struct error *err)
 {
 	(void)args;
 	static const struct table_column columns[] = { { "id", false }, { "how", false }, { "made", false }, { "label", false } };
 	struct key_listing l = { cli, { .columns = columns, .column_count = 4 } };
 	CLEAN_REPO struct repo *repo = NULL;
-	if (cli_open_repo(cli, 0, &repo, err) < 0 || repo_keys(repo, list_key, &l, err) < 0)
+	if (cli_open_repo(cli, 0, &repo, err) < 0 || repo_keys(repo, list_key, &l, err) < 0 || writers_list(repo, list_writer, &l, err) < 0)
 		return -1;
 	int done = table_print(cli, &l.table, err);
 	buf_done(&l.table.cells);
@@ -197,9 +248,13 @@ const struct command command_key_add = {
 	.summary = "let another password, key file or recovery key open the repository",
 	.about = "The new password comes from --new-password-file, TWOFOLD_NEW_PASSWORD, or is asked for.\n"
 		 "\n"
-		 "--recovery makes a key for paper: 24 words, printed once and kept nowhere. They open the repository wherever a password is asked for.",
-	.examples = "twofold key add\ntwofold key add --new-key-file /media/usb/twofold.key\ntwofold key add --recovery | lp",
-	.options = key_options,
+		 "--recovery makes a key for paper: 24 words, printed once and kept nowhere. They open the repository wherever a password is asked for.\n"
+		 "\n"
+		 "--write-only makes a file for a machine that is not to be trusted with what others stored: given there as --password-file, it lets backup and image work, and "
+		 "nothing else. Such a machine cannot read its own backups either, and finds again only what it stored itself, by its cache. The key cannot be taken away again: "
+		 "take away its account at the storage.",
+	.examples = "twofold key add\ntwofold key add --new-key-file /media/usb/twofold.key\ntwofold key add --recovery | lp\ntwofold key add --write-only webserver.key --label webserver",
+	.options = key_add_options,
 	.args_size = sizeof(struct key_args),
 	.run = key_add_run,
 };

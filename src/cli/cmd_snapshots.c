@@ -37,7 +37,11 @@ static void add_row(struct table *t, const struct snapshot_entry *e)
 	table_cell(t, "%s", text_count(text, s->totals.files));
 	table_cell(t, "%s", text_size(text, s->totals.bytes));
 	table_cell(t, "%s", text_size(text, s->totals.added_stored));
-	table_cell(t, "%s%s", buf_ok(&sources) ? (const char *)sources.data : "", s->totals.warnings ? "  (with warnings)" : "");
+	char by[64] = "", writer[ID_HEX_SIZE];
+	id_to_hex(&s->writer, writer);
+	if (s->has_writer)
+		snprintf(by, sizeof by, "  (by write-only key %.16s)", writer);
+	table_cell(t, "%s%s%s", buf_ok(&sources) ? (const char *)sources.data : "", s->totals.warnings ? "  (with warnings)" : "", by);
 	table_cell(t, "%s", buf_ok(&tags) ? (const char *)tags.data : "");
 }
 
@@ -103,7 +107,7 @@ static int compare_log(struct cli *cli, struct repo *repo, struct error *err)
 	if (f.damaged)
 		cli_warn(cli, "%zu entries of the log cannot be read: %s", f.damaged, f.first_error.text);
 	if (f.exists && f.unlogged.len)
-		cli_say(cli, "%zu snapshots are not in the log yet: of an older program, or of a backup that was interrupted at its very end; the next backup takes them in\n", f.unlogged.len / ID_SIZE);
+		cli_say(cli, "%zu snapshots are not in the log yet: of a write-only key, an older program, or a backup that was interrupted at its very end; the next backup with another key takes them in\n", f.unlogged.len / ID_SIZE);
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 #include "cli/frame.h"
 #include "cli/recovery.h"
 #include "cli/text.h"
+#include "cli/write_only.h"
 
 static const char key_mark[] = "twofold-key-1 ";
 
@@ -117,6 +118,11 @@ static int parse_keyfile(struct secret *ret, const struct scratch *s, bool *ret_
 	while (next_line(s, &at, &line, &len)) {
 		if (len == 0 || line[0] == '#')
 			continue;
+		uint8_t write_only[WRITE_ONLY_SIZE];
+		if (write_only_parse(line, len, ret_found, write_only, err) < 0)
+			return -1;
+		if (*ret_found)
+			return secret_set(ret, SECRET_WRITE_ONLY, write_only, sizeof write_only, err);
 		if (len < mark || memcmp(line, key_mark, mark) != 0)
 			return 0;
 		char hex[ID_HEX_SIZE] = "";
@@ -155,7 +161,7 @@ int secret_read_file(struct secret *ret, const char *path, struct error *err)
 		if (secret_from_text(&found, s.bytes, s.len, line, len, err) < 0)
 			return error_add(err, "password file %s", path);
 	}
-	snprintf(found.origin, sizeof found.origin, "%s %s", found.kind == SECRET_KEYFILE ? "the key file" : "the password file", path);
+	snprintf(found.origin, sizeof found.origin, "%s %s", found.kind == SECRET_PASSWORD ? "the password file" : found.kind == SECRET_KEYFILE ? "the key file" : "the write-only key", path);
 	*ret = found;
 	return 0;
 }

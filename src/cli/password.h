@@ -12,7 +12,7 @@
 #define SECRET_KEY_SIZE 32
 #define SECRET_MAX 4096 /* bytes of a password */
 
-enum secret_kind { SECRET_PASSWORD, SECRET_KEYFILE };
+enum secret_kind { SECRET_PASSWORD, SECRET_KEYFILE, SECRET_WRITE_ONLY /* for storing only: repo/writers.h */ };
 
 enum secret_source {
 	SECRET_FROM_FILE,     /* --password-file or TWOFOLD_PASSWORD_FILE */

@@ -42,12 +42,16 @@ struct warner cli_warner(struct cli *cli)
 
 struct repo_secret cli_secret(const struct secret *s)
 {
+	if (s->kind == SECRET_WRITE_ONLY)
+		return (struct repo_secret){ .write_only = true, .how = SEAL_WRAP_KEYFILE, .data = s->data, .len = s->len };
 	return (struct repo_secret){ .how = s->kind == SECRET_PASSWORD ? SEAL_WRAP_PASSPHRASE : SEAL_WRAP_KEYFILE, .data = s->data, .len = s->len };
 }
 
 int cli_new_secret(struct cli *cli, const struct secret *s, struct repo_secret *ret, struct error *err)
 {
 	struct repo_secret proof = cli_secret(s);
+	if (s->kind == SECRET_WRITE_ONLY)
+		return error_set(err, ERR_INVALID, "make a key: %s opens nothing; a write-only key comes from: twofold key add --write-only FILE", s->origin);
 	if (s->kind == SECRET_PASSWORD && seal_argon_measure(&proof.cost, err) < 0)
 		return error_add(err, "make a key");
 	if (proof.cost.below)
@@ -96,11 +100,13 @@ int cli_make_repo(struct cli *cli, const char *operand, unsigned parity, struct 
 #define TRIES 3
 
 /* A password that was typed wrong is asked for again. */
-static int unlock(struct cli *cli, const struct location *location, const char *cache, struct repo **ret, struct secret *ret_secret, struct error *err)
+static int unlock(struct cli *cli, const struct location *location, const char *cache, unsigned flags, struct repo **ret, struct secret *ret_secret, struct error *err)
 {
 	CLEAN_SECRET struct secret secret = { 0 };
 	if (secret_for_opening(&secret, cli, location, err) < 0)
 		return -1;
+	if (secret.kind == SECRET_WRITE_ONLY && !(flags & SESSION_WRITES))
+		return error_set(err, ERR_AUTH, "open repository: %s can store backups and cannot read them; give a password or a key file that opens the repository", secret.origin);
 	for (int attempt = 1;; attempt++) {
 		struct repo_secret proof = cli_secret(&secret);
 		struct error why = { 0 };
@@ -167,7 +173,7 @@ static int open_at(struct cli *cli, const struct location *location, unsigned fl
 		return -1;
 	if (!cli->common.no_cache && location_cache(&cache, "", NULL) < 0)
 		cache = NULL; /* no home folder: works without */
-	if (unlock(cli, location, cache, &repo, &secret, err) < 0)
+	if (unlock(cli, location, cache, flags, &repo, &secret, err) < 0)
 		return -1;
 	cli_watch_store(cli, repo->store);
 	if ((flags & SESSION_INDEX) && repo_load_index(repo, err) < 0)

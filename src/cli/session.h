@@ -9,6 +9,7 @@
 
 enum {
 	SESSION_INDEX = 1,  /* load the index too */
+	SESSION_WRITES = 4, /* the command reads nothing, so that a write-only key will do */
 	SESSION_CREATE = 2, /* the embedded default repository is made where it is missing */
 };
 

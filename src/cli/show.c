@@ -256,6 +256,8 @@ json_t *show_snapshot_json(const struct id *id, const struct snapshot *s)
 	set_list(o, "tags", &s->tags);
 	if (s->has_parent)
 		set_id(o, "parent", &s->parent);
+	if (s->has_writer)
+		set_id(o, "write_only_key", &s->writer);
 	set_totals(o, &s->totals);
 	if (s->kind == SNAPSHOT_IMAGE)
 		set_disk(o, s);

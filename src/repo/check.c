@@ -115,6 +115,16 @@ static int check_fence(struct check *c, const struct buf *bytes, struct error *e
 	return 0;
 }
 
+static int check_writer(struct check *c, const struct buf *bytes, struct error *err)
+{
+	struct writer_key w;
+	(void)c;
+	if (writer_key_decode(&w, bytes->data, bytes->len, err) < 0)
+		return -1;
+	writer_key_done(&w);
+	return 0;
+}
+
 /* One that lies there is no damage: a prune is at work, or was interrupted, and the next one goes on from it. */
 static int check_tombstone(struct check *c, const struct buf *bytes, struct error *err)
 {
@@ -295,7 +305,8 @@ int repo_check(struct repo *r, const struct check_options *options, const struct
 		return -1;
 	if (check_keys(&c, err) < 0 || check_documents(&c, SEAL_SESSION, check_session, err) < 0 ||
 	    check_documents(&c, SEAL_TOMBSTONE, check_tombstone, err) < 0 ||
-	    check_documents(&c, SEAL_FENCE, check_fence, err) < 0 || check_documents(&c, SEAL_LOG, check_log_entry, err) < 0)
+	    check_documents(&c, SEAL_FENCE, check_fence, err) < 0 || check_documents(&c, SEAL_LOG, check_log_entry, err) < 0 ||
+	    check_documents(&c, SEAL_WRITER, check_writer, err) < 0)
 		return -1;
 	progress_add_total(options->progress, snapshots.len / ID_SIZE, 0);
 	if (note_sessions(&c, &snapshots, err) < 0 || check_packs(&c, err) < 0 || check_snapshots(&c, &snapshots, err) < 0 || check_parity(&c, err) < 0 ||

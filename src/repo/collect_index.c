@@ -151,7 +151,7 @@ static int read_segment(struct collect *c, const struct id *id, struct buf *byte
 {
 	struct error why = { 0 };
 	*ret_there = true;
-	if (object_read(c->repo->store, c->repo->keys, SEAL_INDEX, id, INDEX_SEGMENT_MAX, NULL, bytes, &why) == 0)
+	if (index_read_segment(c->repo->store, c->repo->keys, id, bytes, &why) == 0)
 		return segment_view(ret, bytes->data, bytes->len, err);
 	*ret_there = false;
 	return why.kind == ERR_NOT_FOUND ? 0 : error_set(err, why.kind, "%s", why.text);
@@ -185,6 +185,15 @@ static bool is_of_living(const struct collect *c, const struct segment *s)
 	return false;
 }
 
+/* A machine that may only write finds what it stored by its own segments, as long as they stay as they are. */
+static bool is_by_session(const struct segment *s)
+{
+	struct segment_pack pack = { .how = SEAL_BY_MASTER };
+	if (s->pack_count)
+		segment_pack_at(s, 0, &pack);
+	return pack.how == SEAL_BY_SESSION;
+}
+
 static int look_at(struct rewrite *w, const struct id *id, struct error *err)
 {
 	CLEAN_BUF struct buf bytes = BUF_INIT;
@@ -198,7 +207,7 @@ static int look_at(struct rewrite *w, const struct id *id, struct error *err)
 	if (names_gone(w, &s))
 		return replace(w, id, &s, err);
 	w->kept++;
-	if (s.chunk_count < SMALL_SEGMENT && !is_of_living(w->c, &s))
+	if (s.chunk_count < SMALL_SEGMENT && !is_of_living(w->c, &s) && !is_by_session(&s))
 		buf_add(&w->small, id->b, ID_SIZE);
 	return 0;
 }

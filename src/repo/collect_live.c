@@ -177,8 +177,13 @@ static int walk_one(struct collect *c, const struct id *id, struct error *err)
 	buf_add(&c->snapshots, id->b, ID_SIZE);
 	if (!buf_ok(&c->snapshots))
 		return error_set(err, ERR_NOMEM, "walk snapshots: out of memory");
-	if (fenced)
+	/* Confirmed, it would pass for one that can be relied on. */
+	if (fenced && s.has_writer) {
+		c->report.unconfirmed++;
+		collect_tell(c, "snapshot %.16s does not count: its backup, with a write-only key, was given up before it had finished; forget it", hex);
+	} else if (fenced) {
 		buf_add(&c->whole, id->b, ID_SIZE);
+	}
 	return buf_ok(&c->whole) ? 0 : error_set(err, ERR_NOMEM, "walk snapshots: out of memory");
 }
 

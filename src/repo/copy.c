@@ -70,7 +70,7 @@ void copy_free(struct copy *c)
 
 static bool is_from_here(const struct copy *c, const struct snapshot *there)
 {
-	return there->has_origin && id_equal(&there->origin_repository, &c->from->header.repository);
+	return there->has_origin && !there->has_writer && id_equal(&there->origin_repository, &c->from->header.repository);
 }
 
 /* A copy of the snapshot itself; of those from which something was lost, it may be tried again. */
@@ -106,7 +106,7 @@ static int find_equal(struct copy *c, const struct snapshot *s, bool *ret_found,
 	if (encode_plain(&wanted, s, err) < 0)
 		return -1;
 	for (size_t i = 0; i < c->there.count && !*ret_found; i++) {
-		if (time_compare(c->there.items[i].snapshot.time, s->time) != 0)
+		if (c->there.items[i].snapshot.has_writer || time_compare(c->there.items[i].snapshot.time, s->time) != 0)
 			continue;
 		buf_clear(&other);
 		if (encode_plain(&other, &c->there.items[i].snapshot, err) < 0)

@@ -28,11 +28,35 @@ static int append_loaded(struct index *x, struct loaded *segment, struct error *
 	return 0;
 }
 
-/* Takes segment's bytes over on success. */
+static uint32_t count_by_session(const struct segment *s)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < s->pack_count; i++) {
+		struct segment_pack pack;
+		segment_pack_at(s, i, &pack);
+		count += pack.how == SEAL_BY_SESSION;
+	}
+	return count;
+}
+
+int index_read_segment(struct store *store, const struct seal_keys *keys, const struct id *id, struct buf *ret, struct error *err)
+{
+	char key[OBJECT_KEY_MAX];
+	struct segment view;
+	struct seal_by by;
+	if (object_read_by(store, keys, SEAL_INDEX, id, INDEX_SEGMENT_MAX, NULL, &by, ret, err) < 0)
+		return -1;
+	object_key(SEAL_INDEX, id, key);
+	if (by.how == SEAL_BY_SESSION && (segment_view(&view, ret->data, ret->len, err) < 0 || count_by_session(&view) != view.pack_count))
+		return error_set(err, ERR_CORRUPT, "%s was written with a write-only key and names packs that were not", key);
+	return 0;
+}
+
 int index_add_loaded(struct index *x, struct loaded *segment, struct error *err)
 {
 	if (segment_view(&segment->view, segment->bytes, segment->len, err) < 0)
 		return -1;
+	segment->by_session = count_by_session(&segment->view) > 0;
 	pthread_rwlock_wrlock(&x->loading);
 	int done = append_loaded(x, segment, err);
 	pthread_rwlock_unlock(&x->loading);

@@ -32,12 +32,15 @@ struct place {
 	uint32_t block, block_offset, sealed_length, raw_length;
 	uint32_t offset, length; /* in the raw block */
 	uint64_t row;            /* numbers chunks across all segments, in their order */
-	bool marked;             /* the pack is about to go (index_mark): still to be read, not to be relied on */
+	bool marked;             /* the pack is about to go (index_mark), or was written with a write-only key, so that the row may be a lie: still to be read, not to be relied on */
 };
 
 struct index;
 
-/* Loads every segment in the store. cache: a folder, made where missing, or NULL for none. */
+/* A segment from the store. One that a session's own key sealed may name only packs that are sealed so too: by that its rows are known wherever they are kept. */
+int index_read_segment(struct store *store, const struct seal_keys *keys, const struct id *id, struct buf *ret, struct error *err);
+
+/* Loads every segment in the store; with write-only keys only those that the cache has: what this machine wrote. cache: a folder, made where missing, or NULL for none. */
 int index_open(struct index **ret, struct store *store, const struct seal_keys *keys, const char *cache, struct error *err);
 /* The same for who doubts the store: every segment is fetched from it (and the cache renewed), and one that is damaged is told to fn and left out. Nonzero from fn stops. */
 typedef int (*index_damaged_fn)(void *cookie, const struct id *segment, const struct error *why);
@@ -58,7 +61,7 @@ int index_forget_pack(struct index *x, const struct id *pack, struct error *err)
 /* Numbers of rows are below this. */
 uint64_t index_row_limit(const struct index *x);
 
-/* ret_found false: no segment holds it (claimed chunks are not found before their segment is added). A place in a pack that is not marked goes before one in a marked pack. */
+/* ret_found false: no segment holds it (claimed chunks are not found before their segment is added). A place in a pack that is not marked goes before one in a marked pack; a pack that was written with a write-only key comes last. */
 int index_find(struct index *x, const struct id *id, bool *ret_found, struct place *ret, struct error *err);
 /* Looks up many: fn gets the row (struct place.row) of each. With ids in ascending order and not much fewer than the index has chunks, this is many times as fast as one by one. Any thread, but
  * index_find is slow meanwhile. */

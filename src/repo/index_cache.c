@@ -90,7 +90,7 @@ static void cache_save(const struct index *x, const struct id *id, const void *b
 static int fetch_segment(struct index *x, const struct id *id, struct loaded *ret, struct error *err)
 {
 	CLEAN_BUF struct buf payload = BUF_INIT;
-	if (object_read(x->store, x->keys, SEAL_INDEX, id, INDEX_SEGMENT_MAX, NULL, &payload, err) < 0)
+	if (index_read_segment(x->store, x->keys, id, &payload, err) < 0)
 		return -1;
 	if (x->cache) {
 		char path[4096];
@@ -125,6 +125,8 @@ int index_load_segment(struct index *x, const struct id *id, bool anew, struct e
 			unlink(path);
 		}
 	}
+	if (seal_is_write_only(x->keys))
+		return 0; /* others' */
 	if (fetch_segment(x, id, &segment, err) < 0)
 		return -1;
 	if (index_add_loaded(x, &segment, err) < 0) {
@@ -192,11 +194,21 @@ static void give_back(void *cookie)
 	index_give_back(cookie);
 }
 
+static bool is_by_session(const struct index *x, const uint8_t *id)
+{
+	for (size_t i = 0; i < x->count; i++)
+		if (x->segments[i].by_session && memcmp(x->segments[i].id.b, id, ID_SIZE) == 0)
+			return true;
+	return false;
+}
+
 bool index_cache_merge(struct index *x, const struct buf *listed)
 {
 	size_t single = 0, count = 0;
 	uint64_t single_bytes = 0, merged_bytes = 0;
 	for (size_t i = 0; i < x->count; i++) {
+		if (x->segments[i].by_session)
+			continue;
 		single += !x->segments[i].merged;
 		*(x->segments[i].merged ? &merged_bytes : &single_bytes) += x->segments[i].len;
 	}
@@ -206,14 +218,15 @@ bool index_cache_merge(struct index *x, const struct buf *listed)
 	const struct segment **segments = calloc(x->count, sizeof(const struct segment *));
 	CLEAN_BUF struct buf ids = BUF_INIT;
 	for (size_t i = 0; segments && i < x->count; i++) {
-		if (x->segments[i].merged && !all)
+		if (x->segments[i].by_session || (x->segments[i].merged && !all))
 			continue;
 		segments[count++] = &x->segments[i].view;
 		if (!x->segments[i].merged && !all)
 			buf_add(&ids, x->segments[i].id.b, ID_SIZE);
 	}
-	if (all)
-		buf_add(&ids, listed->data, listed->len);
+	for (size_t at = 0; all && at < listed->len; at += ID_SIZE)
+		if (!is_by_session(x, listed->data + at))
+			buf_add(&ids, listed->data + at, ID_SIZE);
 	const struct index_merging what = { .segments = segments, .count = count, .ids = &ids, .replaces = all, .give_back = give_back, .cookie = x };
 	index_read_through(x, true);
 	bool merged = segments && buf_ok(&ids) && index_merge(x->cache, &what, NULL) == 0;
@@ -222,7 +235,7 @@ bool index_cache_merge(struct index *x, const struct buf *listed)
 	for (size_t i = 0; merged && i < x->count; i++) {
 		char path[4096];
 		cache_path(x, &x->segments[i].id, "", path, sizeof path);
-		if (!x->segments[i].merged)
+		if (!x->segments[i].merged && !x->segments[i].by_session)
 			unlink(path);
 	}
 	return merged;

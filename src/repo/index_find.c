@@ -92,45 +92,47 @@ static int rows_of(struct index *x, const struct loaded *segment, enum search_ho
 	return 0;
 }
 
-/* false: the row does not count. */
-static bool row_counts(struct index *x, const struct loaded *segment, enum search_how how, const struct segment_chunk *chunk, bool *ret_marked)
+/* How good a place is. Of what machines wrote that may only write nothing is relied on, as its rows may be lies; but such a machine has nothing else. */
+enum worth { WORTH_NOTHING, WORTH_BY_SESSION_MARKED, WORTH_BY_SESSION, WORTH_MARKED, WORTH_RELYING };
+
+static enum worth row_worth(struct index *x, const struct loaded *segment, enum search_how how, const struct segment_chunk *chunk)
 {
 	struct segment_block block;
 	struct segment_pack pack;
-	*ret_marked = false;
-	if ((!x->marked.len && !x->has_trusted && !x->absent.len) || rows_of(x, segment, how, chunk->block, &block, &pack, NULL) < 0)
-		return true; /* a row that makes no sense is told by index_find */
+	if ((!segment->by_session && !x->marked.len && !x->has_trusted && !x->absent.len) || rows_of(x, segment, how, chunk->block, &block, &pack, NULL) < 0)
+		return segment->by_session ? WORTH_BY_SESSION_MARKED : WORTH_RELYING; /* a row that makes no sense is told by index_find */
 	if (x->has_trusted && !segment->own && !index_packs_have(&x->trusted, &pack.id))
-		return false;
+		return WORTH_NOTHING;
 	for (size_t at = 0; at < x->absent.len; at += ID_SIZE)
 		if (memcmp(x->absent.data + at, pack.id.b, ID_SIZE) == 0)
-			return false;
-	*ret_marked = index_packs_have(&x->marked, &pack.id);
-	return true;
+			return WORTH_NOTHING;
+	bool marked = index_packs_have(&x->marked, &pack.id);
+	if (pack.how == SEAL_BY_SESSION && !(x->keys && seal_is_write_only(x->keys)))
+		return marked ? WORTH_BY_SESSION_MARKED : WORTH_BY_SESSION;
+	return marked ? WORTH_MARKED : WORTH_RELYING;
 }
 
-/* false: no segment has it. The copy stays valid: segments are never unloaded before the index is. The newest place counts, but any in a pack that is not marked goes before. */
+/* false: no segment has it. The copy stays valid: segments are never unloaded before the index is. Of places of equal worth the newest counts. */
 static bool find_segment(struct index *x, enum search_how how, const struct id *id, struct loaded *ret, uint64_t *ret_row, struct segment_chunk *ret_chunk, bool *ret_marked)
 {
-	bool found = false;
+	enum worth best = WORTH_NOTHING;
 	pthread_rwlock_rdlock(&x->loading);
-	*ret_marked = false;
-	for (size_t i = x->count; i-- > 0 && (!found || *ret_marked);) {
+	for (size_t i = x->count; i-- > 0 && best < WORTH_RELYING;) {
 		struct segment_chunk chunk;
 		uint64_t row;
 		if (x->segments[i].gone || !find_in(x, &x->segments[i], how, id, &row, &chunk))
 			continue;
-		bool marked;
-		if (!row_counts(x, &x->segments[i], how, &chunk, &marked) || (found && marked))
+		enum worth worth = row_worth(x, &x->segments[i], how, &chunk);
+		if (worth <= best)
 			continue;
-		found = true;
+		best = worth;
 		*ret = x->segments[i];
 		*ret_row = row;
 		*ret_chunk = chunk;
-		*ret_marked = marked;
 	}
+	*ret_marked = best < WORTH_RELYING;
 	pthread_rwlock_unlock(&x->loading);
-	return found;
+	return best > WORTH_NOTHING;
 }
 
 int index_find(struct index *x, const struct id *id, bool *ret_found, struct place *ret, struct error *err)

@@ -19,6 +19,7 @@ struct loaded {
 	uint8_t *stands;    /* merged: their ids, stand_count of them */
 	size_t stand_count;
 	bool own;           /* added by this process since the trusted packs were listed */
+	bool by_session;    /* some of its packs are sealed by keys of sessions: never merged with others */
 	bool gone;          /* deleted from the store: nothing is found in it any more */
 	uint32_t first_row; /* of its packs, across all segments */
 	uint64_t first_chunk; /* of its chunks, likewise */

@@ -17,9 +17,10 @@ struct marks {
 	struct buf objects; /* tombstones and fences that were read */
 	struct buf packs;   /* that will go */
 	struct buf fenced;  /* sessions */
+	bool unread_tombstones, unread_fences; /* with a write-only key: there are some; packs and fenced are empty, objects names all that lie there */
 };
 
-#define MARKS_INIT { BUF_INIT, BUF_INIT, BUF_INIT }
+#define MARKS_INIT { BUF_INIT, BUF_INIT, BUF_INIT, false, false }
 
 void marks_done(struct marks *m);
 /* Replaces *ret. One that vanishes while it is looked for has been dealt with; one that is damaged is an error, since nobody can say what it names. */

@@ -14,7 +14,7 @@ static const uint8_t magic[8] = { '2', 'F', 'O', 'L', 'D', 'O', 'B', 'J' };
 static const char *const prefixes[] = {
 	[SEAL_PACK_DATA] = "packs/", [SEAL_PACK_META] = "packs/",   [SEAL_INDEX] = "index/",
 	[SEAL_SNAPSHOT] = "snapshots/", [SEAL_SESSION] = "sessions/", [SEAL_TOMBSTONE] = "tombstones/", [SEAL_LOG] = "log/",
-	[SEAL_FENCE] = "fences/",
+	[SEAL_FENCE] = "fences/", [SEAL_WRITER] = "writers/",
 };
 
 const char *object_prefix(enum seal_kind kind)
@@ -116,6 +116,19 @@ static int check_head(const uint8_t *head, enum seal_kind kind, const struct id 
 int object_read(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, size_t max, struct id *ret_session, struct buf *ret,
                 struct error *err)
 {
+	struct seal_by by;
+	return object_read_by(store, keys, kind, id, max, ret_session, &by, ret, err);
+}
+
+/* Nobody who may only write says what is deleted, what counts, and what was there. */
+static bool session_may_write(enum seal_kind kind)
+{
+	return kind == SEAL_INDEX || kind == SEAL_SNAPSHOT || kind == SEAL_SESSION;
+}
+
+int object_read_by(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, size_t max, struct id *ret_session, struct seal_by *ret_by,
+                   struct buf *ret, struct error *err)
+{
 	CLEAN(seal_cipher_cleanup) struct seal_cipher *cipher = NULL;
 	CLEAN_BUF struct buf object = BUF_INIT, plain = BUF_INIT;
 	char key[OBJECT_KEY_MAX];
@@ -127,6 +140,8 @@ int object_read(struct store *store, const struct seal_keys *keys, enum seal_kin
 	struct seal_by by;
 	if (check_head(object.data, kind, id, key, &by, err) < 0)
 		return -1;
+	if (by.how == SEAL_BY_SESSION && !session_may_write(kind))
+		return error_set(err, ERR_CORRUPT, "%s is sealed by a write-only key, which may not write such a thing", key);
 	if (seal_cipher_new(&cipher, keys, &by, kind, id, err) < 0)
 		return error_add(err, "open %s", key);
 	if (!buf_reserve(&plain, object.len))
@@ -148,6 +163,7 @@ int object_read(struct store *store, const struct seal_keys *keys, enum seal_kin
 		return error_set(err, ERR_CORRUPT, "%s is not padded as it must be", key);
 	if (ret_session)
 		memcpy(ret_session->b, plain.data, ID_SIZE);
+	*ret_by = by;
 	buf_clear(ret);
 	buf_add(ret, plain.data + INNER_HEAD, (size_t)len);
 	return buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "read %s: out of memory", key);

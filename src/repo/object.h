@@ -31,4 +31,8 @@ int object_write(struct store *store, const struct seal_keys *keys, enum seal_ki
 int object_read(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, size_t max, struct id *ret_session, struct buf *ret,
                 struct error *err);
 
+/* The same, and which key sealed it: of what a session's own key sealed (indexes, snapshots, sessions only; another kind is ERR_CORRUPT) nothing may be relied on. */
+int object_read_by(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, size_t max, struct id *ret_session, struct seal_by *ret_by,
+                   struct buf *ret, struct error *err);
+
 #endif

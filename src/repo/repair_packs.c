@@ -87,7 +87,7 @@ static int rewrite_segment(struct repair *p, const struct id *id, const struct b
 	char key[OBJECT_KEY_MAX];
 	size_t dropped = 0;
 	object_key(SEAL_INDEX, id, key);
-	if (object_read(r->store, r->keys, SEAL_INDEX, id, INDEX_SEGMENT_MAX, NULL, &bytes, &why) < 0) {
+	if (index_read_segment(r->store, r->keys, id, &bytes, &why) < 0) {
 		if (why.kind == ERR_NOT_FOUND)
 			return 0;
 		*err = why;

@@ -13,6 +13,7 @@
 #include "repo/object.h"
 #include "store/probe.h"
 #include "repo/parity.h"
+#include "repo/writers.h"
 
 #define HEADER_KEY "twofold"
 
@@ -175,21 +176,31 @@ int repo_open(struct repo **ret, const char *location, const struct repo_secret 
 	return repo_open_store(ret, store, secret, cache_root, err);
 }
 
+static int unlock(struct repo *r, const struct repo_secret *secret, struct error *err)
+{
+	uint8_t masters[SEAL_EPOCHS_MAX * SEAL_KEY_SIZE];
+	unsigned count;
+	if (secret->write_only)
+		return writers_open(r, secret->data, secret->len, err);
+	if (keys_unlock(r->store, &r->header.repository, secret, &r->key, masters, &count, err) < 0)
+		return -1;
+	int opened = seal_keys_open(&r->keys, masters, count, &r->header.repository, err);
+	explicit_bzero(masters, sizeof masters);
+	if (opened == 0)
+		writers_find_sessions(r);
+	return opened;
+}
+
 int repo_open_store(struct repo **ret, struct store *store, const struct repo_secret *secret, const char *cache_root, struct error *err)
 {
 	CLEAN_REPO struct repo *r = calloc(1, sizeof *r);
-	uint8_t masters[SEAL_EPOCHS_MAX * SEAL_KEY_SIZE], cut_key[32];
-	unsigned count;
+	uint8_t cut_key[32];
 	if (!r) {
 		store_close(store);
 		return error_set(err, ERR_NOMEM, "open repository: out of memory");
 	}
 	r->store = store;
-	if (read_header(r, store->location, err) < 0 || keys_unlock(r->store, &r->header.repository, secret, &r->key, masters, &count, err) < 0)
-		return -1;
-	int opened = seal_keys_open(&r->keys, masters, count, &r->header.repository, err);
-	explicit_bzero(masters, sizeof masters);
-	if (opened < 0)
+	if (read_header(r, store->location, err) < 0 || unlock(r, secret, err) < 0)
 		return -1;
 	seal_cut_key(r->keys, cut_key);
 	struct cut_params params = { CUT_MIN, CUT_AVG, CUT_MAX };
@@ -215,13 +226,27 @@ void repo_free(struct repo *r)
 	free(r);
 }
 
+/* With a write-only key the cache is all that is known of the index, so nothing of another key may be in it. */
+static int index_folder(const struct repo *r, char **ret, struct error *err)
+{
+	char hex[ID_HEX_SIZE] = "", *folder = NULL;
+	if (!r->cache)
+		return 0;
+	if (seal_is_write_only(r->keys))
+		id_to_hex(&r->writer, hex);
+	if (asprintf(&folder, "%s/index%s%.16s", r->cache, hex[0] ? "-" : "", hex) < 0)
+		return error_set(err, ERR_NOMEM, "load index: out of memory");
+	*ret = folder;
+	return 0;
+}
+
 int repo_load_index(struct repo *r, struct error *err)
 {
 	if (r->index)
 		return 0;
 	char *folder = NULL;
-	if (r->cache && asprintf(&folder, "%s/index", r->cache) < 0)
-		return error_set(err, ERR_NOMEM, "load index: out of memory");
+	if (index_folder(r, &folder, err) < 0)
+		return -1;
 	int done = index_open(&r->index, r->store, r->keys, folder, err);
 	free(folder);
 	return done;
@@ -235,10 +260,8 @@ int repo_load_index_anew(struct repo *r, index_damaged_fn fn, void *cookie, stru
 	coder_pool_free(TAKE(r->coders));
 	if (coder_pool_new(&r->coders, err) < 0)
 		return -1;
-	if (r->cache && asprintf(&folder, "%s/index", r->cache) < 0) {
-		folder = NULL;
-		return error_set(err, ERR_NOMEM, "load index: out of memory");
-	}
+	if (index_folder(r, &folder, err) < 0)
+		return -1;
 	return index_open_anew(&r->index, r->store, r->keys, folder, fn, cookie, err);
 }
 
@@ -251,15 +274,21 @@ int repo_snapshot_read(struct repo *r, const struct id *id, struct snapshot *ret
 	CLEAN_BUF struct buf bytes = BUF_INIT;
 	char key[OBJECT_KEY_MAX];
 	struct id session;
+	struct seal_by by;
 	struct snapshot snapshot = { 0 };
 	object_key(SEAL_SNAPSHOT, id, key);
-	if (object_read(r->store, r->keys, SEAL_SNAPSHOT, id, SNAPSHOT_BYTES_MAX, &session, &bytes, err) < 0)
+	if (object_read_by(r->store, r->keys, SEAL_SNAPSHOT, id, SNAPSHOT_BYTES_MAX, &session, &by, &bytes, err) < 0)
 		return -1;
 	if (snapshot_decode(&snapshot, bytes.data, bytes.len, err) < 0)
 		return error_add(err, "%s", key);
 	if (!id_equal(&session, &snapshot.session)) {
 		snapshot_done(&snapshot);
 		return error_set(err, ERR_CORRUPT, "%s: its session does not agree", key);
+	}
+	snapshot.has_writer = by.how == SEAL_BY_SESSION;
+	if (snapshot.has_writer && seal_session_writer(r->keys, &session, &snapshot.writer, err) < 0) {
+		snapshot_done(&snapshot);
+		return -1;
 	}
 	*ret = snapshot;
 	return 0;

@@ -19,6 +19,7 @@ struct repo_secret {
 	enum seal_wrap how;
 	const void *data; /* the passphrase's bytes, or the key file's 32 */
 	size_t len;
+	bool write_only;  /* data is what a write-only key file holds (repo/writers.h); how does not count */
 	struct seal_argon cost; /* of a passphrase, where a key is made with it; zero: the least */
 };
 
@@ -27,6 +28,8 @@ struct repo {
 	struct repo_header header;
 	struct seal_keys *keys;
 	struct id key;            /* the key object that opened it */
+	struct id writer;         /* opened with a write-only key (seal_is_write_only): which, and its public half */
+	uint8_t writer_public[SEAL_KEY_SIZE];
 	struct cutter *cutter;    /* for file content */
 	struct index *index;      /* NULL before repo_load_index */
 	char *cache;              /* folder for this repository, or NULL */

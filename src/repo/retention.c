@@ -200,7 +200,10 @@ static int compare_lists(const struct blob_list *a, const struct blob_list *b)
 
 int retention_compare(const struct snapshot *a, const struct snapshot *b, unsigned by)
 {
-	int c = by & RETENTION_BY_HOST ? strcmp(a->host, b->host) : 0;
+	/* Always: a machine that may only write must not push out the snapshots of others, by giving itself their name. */
+	int c = a->has_writer || b->has_writer ? (a->has_writer != b->has_writer ? a->has_writer - b->has_writer : id_compare(&a->writer, &b->writer)) : 0;
+	if (!c && by & RETENTION_BY_HOST)
+		c = strcmp(a->host, b->host);
 	if (!c && by & RETENTION_BY_KIND)
 		c = (a->kind > b->kind) - (a->kind < b->kind);
 	if (!c && by & RETENTION_BY_SOURCES)

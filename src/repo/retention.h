@@ -43,7 +43,7 @@ bool retention_has_rule(const struct retention *r);
 void retention_judge(const struct retention *r, const struct snapshot *const *items, size_t count, struct retention_verdict *ret);
 
 enum { RETENTION_BY_HOST = 1, RETENTION_BY_SOURCES = 2, RETENTION_BY_KIND = 4, RETENTION_BY_TAGS = 8 };
-/* An order in which the snapshots of a group stand together: 0 says that both belong to one. by: bits of what tells groups apart. */
+/* Snapshots that were written with a write-only key are never of a group with others. An order in which the snapshots of a group stand together: 0 says that both belong to one. by: bits of what tells groups apart. */
 int retention_compare(const struct snapshot *a, const struct snapshot *b, unsigned by);
 
 #endif

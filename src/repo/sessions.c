@@ -14,6 +14,7 @@
 
 #include "base/clean.h"
 #include "repo/object.h"
+#include "repo/writers.h"
 
 #define SESSION_BYTES_MAX (64u << 10)
 
@@ -255,6 +256,8 @@ int own_session_begin(struct own_session **ret, struct repo *repo, enum session_
 	s->repo = repo;
 	seal_random(s->id.b, ID_SIZE);
 	s->object = s->before = s->id;
+	if (seal_is_write_only(repo->keys) && writers_begin_session(repo, &s->id, err) < 0)
+		return error_add(err, "begin a session in repository %s", repo->store->location);
 	if (describe(s, work, host, err) < 0 || write_document(s, &s->object, err) < 0)
 		return error_add(err, "begin a session in repository %s", repo->store->location);
 	if (start_keeper(s, err) < 0) {

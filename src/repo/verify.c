@@ -24,6 +24,14 @@ static int verify_key(struct store *store, const char *name, struct error *err)
 	return store_read(store, name, 64u << 10, &bytes, err) < 0 ? -1 : key_object_decode(&key, bytes.data, bytes.len, &aad, err);
 }
 
+/* What is in the box is looked at where it is wanted. */
+static int verify_box(struct store *store, const char *name, struct error *err)
+{
+	CLEAN_BUF struct buf bytes = BUF_INIT;
+	struct session_box box;
+	return store_read(store, name, 4096, &bytes, err) < 0 ? -1 : session_box_decode(&box, bytes.data, bytes.len, err);
+}
+
 static int verify_blocks(struct store *store, struct seal_keys *keys, const char *name, const struct id *id, enum seal_kind kind, const struct pack_table *table,
                          struct error *err)
 {
@@ -68,11 +76,13 @@ int object_verify(struct store *store, struct seal_keys *keys, const char *name,
 		return verify_header(store, err);
 	if (strncmp(name, "keys/", 5) == 0)
 		return verify_key(store, name, err);
+	if (strncmp(name, "sealed/", 7) == 0)
+		return verify_box(store, name, err);
 	if (!keys)
 		return error_set(err, ERR_UNSUPPORTED, "%s cannot be verified without the keys", name);
 	if (strncmp(name, "packs/", 6) == 0)
 		return verify_pack(store, keys, name, size, err);
-	for (enum seal_kind kind = SEAL_INDEX; kind <= SEAL_LOG; kind++)
+	for (enum seal_kind kind = SEAL_INDEX; kind <= SEAL_WRITER; kind++)
 		if (strncmp(name, object_prefix(kind), strlen(object_prefix(kind))) == 0 && object_id_of_key(name, &id))
 			return object_read(store, keys, kind, &id, kind == SEAL_INDEX ? INDEX_SEGMENT_MAX : DOCUMENT_MAX, NULL, &bytes, err);
 	return error_set(err, ERR_UNSUPPORTED, "%s is of a kind that this program does not know", name);

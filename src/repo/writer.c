@@ -82,6 +82,8 @@ static int announce(struct writer *w, const struct writer_options *options, stru
 	if (own_session_begin(&w->session, w->repo, w->work, w->host, err) < 0 || settle_look(w->repo, &w->marks, err) < 0)
 		return -1;
 	w->wary = w->marks.packs.len > 0;
+	if (seal_is_write_only(w->repo->keys))
+		return 0; /* others' packs cannot be read */
 	return leftovers_adopt(w->repo, own_session_id(w->session), &w->marks, &w->adopted_packs, err);
 }
 
@@ -405,6 +407,8 @@ static int settle(struct writer *w, const struct snapshot *s, bool *ret_anew, st
 		CLEAN(marks_done) struct marks now = MARKS_INIT;
 		if (marks_read(&now, w->repo, err) < 0)
 			return -1;
+		if (seal_is_write_only(w->repo->keys) && marks_has_news(&w->marks, &now))
+			return error_set(err, ERR_BUSY, "a prune began meanwhile, and a write-only key cannot read what it is about to delete; run the backup again");
 		bool fenced = marks_is_fenced(&now, own_session_id(w->session));
 		if (!pending && !fenced && !marks_has_news(&w->marks, &now))
 			return 0;
@@ -433,6 +437,14 @@ static int write_snapshot(struct writer *w, struct snapshot *snapshot, struct id
 	return 0;
 }
 
+/* No log knows of it yet. Where the store refuses, it stays: it is whole, or its session does not count. */
+static void drop_snapshot(struct writer *w, const struct id *id)
+{
+	char key[OBJECT_KEY_MAX];
+	object_key(SEAL_SNAPSHOT, id, key);
+	w->repo->store->ops->remove(w->repo->store, key, NULL);
+}
+
 int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id, struct error *err)
 {
 	CLEAN_BUF struct buf payload = BUF_INIT;
@@ -449,7 +461,10 @@ int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id
 		anew = false;
 		if (settle(w, snapshot, &anew, err) < 0) {
 			/* It did not succeed, so nobody should take it for a backup. */
-			repo_snapshot_forget(w->repo, &id, NULL);
+			if (seal_is_write_only(w->repo->keys))
+				drop_snapshot(w, &id);
+			else
+				repo_snapshot_forget(w->repo, &id, NULL);
 			return -1;
 		}
 		if (!anew)
@@ -462,8 +477,10 @@ int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id
 			return error_set(err, why.kind, "%s", why.text);
 	}
 	w->committed = true;
+	*ret_id = id;
+	if (seal_is_write_only(w->repo->keys))
+		return 0; /* the next writer that can read the log takes the snapshot in */
 	if (repo_log_append(w->repo, own_session_id(w->session), &id, &payload, err) < 0)
 		return error_add(err, "the snapshot is written, but the log does not say so (the next backup corrects it)");
-	*ret_id = id;
 	return 0;
 }

@@ -98,17 +98,22 @@ static int object_key(const struct seal_keys *k, const uint8_t *objects, enum se
 int seal_cipher_new(struct seal_cipher **ret, const struct seal_keys *k, const struct seal_by *by, enum seal_kind kind, const struct id *object,
                     struct error *err)
 {
-	if (by->how != SEAL_BY_MASTER || by->epoch >= k->epochs)
+	uint8_t objects[SEAL_KEY_SIZE], key[SEAL_KEY_SIZE];
+	if (by->how == SEAL_BY_SESSION && session_key(k, &by->session, objects, err) < 0)
+		return -1;
+	if (by->how == SEAL_BY_MASTER && !k->epochs)
+		return error_set(err, ERR_AUTH, "a write-only key opens nothing");
+	if (by->how == SEAL_BY_MASTER && by->epoch >= k->epochs)
 		return error_set(err, ERR_AUTH, "sealed by master key %u; the key that opened the repository knows only %u: the master key was changed since, use a key that was kept or added then",
 		                 by->epoch + 1u, k->epochs);
 	CLEAN(seal_cipher_cleanup) struct seal_cipher *c = calloc(1, sizeof *c);
-	if (!c)
-		return error_set(err, ERR_NOMEM, "out of memory");
-	uint8_t key[SEAL_KEY_SIZE];
-	int bad = object_key(k, k->objects[by->epoch], kind, object, key, err) || aead_new(&c->ctx, k->aead, key, err);
+	int bad = object_key(k, by->how == SEAL_BY_SESSION ? objects : k->objects[by->epoch], kind, object, key, err) || (c && aead_new(&c->ctx, k->aead, key, err));
 	sodium_memzero(key, sizeof key);
+	sodium_memzero(objects, sizeof objects);
 	if (bad)
 		return -1;
+	if (!c)
+		return error_set(err, ERR_NOMEM, "out of memory");
 	memcpy(c->aad, k->repository.b, ID_SIZE);
 	memcpy(c->aad + AAD_OBJECT, object->b, ID_SIZE);
 	put_le32(c->aad + AAD_KIND, (uint32_t)kind);

@@ -14,8 +14,9 @@ struct seal_keys {
 	uint8_t chunk_ids[2][SEAL_KEY_SIZE]; /* by enum chunk_class */
 	uint8_t cut[SEAL_KEY_SIZE];
 	uint8_t objects[SEAL_EPOCHS_MAX][SEAL_KEY_SIZE]; /* by epoch */
-	unsigned epochs;
+	unsigned epochs; /* 0: opened write-only */
 	struct id repository;
+	struct session_keys *sessions; /* session.c */
 	/* Fetched once: a fetch by name costs more than a small message. */
 	EVP_CIPHER *aead;
 	EVP_KDF *hkdf;
@@ -30,6 +31,16 @@ int hkdf_fetch(EVP_KDF **ret, struct error *err);
 /* HKDF-SHA-256, extract and expand (RFC 5869). */
 int hkdf_sha256(EVP_KDF *kdf, const void *secret, size_t secret_len, const void *salt, size_t salt_len, const void *info,
                 size_t info_len, uint8_t *ret, size_t ret_len, struct error *err);
+
+/* --- session.c ------------------------------------------------------------- */
+struct session_keys;
+int session_keys_new(struct session_keys **ret, struct error *err);
+void session_keys_free(struct session_keys *s);
+DEFINE_CLEAN(session_keys, session_keys_free)
+/* The objects key of a session. */
+int session_key(const struct seal_keys *k, const struct id *session, uint8_t ret[SEAL_KEY_SIZE], struct error *err);
+/* ret_session: by which new objects are sealed. */
+void session_current(const struct seal_keys *k, struct id *ret_session);
 
 /* --- cipher.c: one message is begin, any number of updates, end ----------- */
 #define AEAD_NONCE_SIZE 12

@@ -82,15 +82,45 @@ int seal_keys_open(struct seal_keys **ret, const uint8_t *masters, unsigned coun
 	for (unsigned e = 0; e < count; e++)
 		if (derive(k, e, "twofold objects", k->objects[e], err))
 			return -1;
+	if (session_keys_new(&k->sessions, err) < 0)
+		return -1;
 	sodium_mprotect_readonly(k);
 	*ret = TAKE(k);
 	return 0;
+}
+
+int seal_keys_open_write_only(struct seal_keys **ret, const struct seal_write_only *secrets, const struct id *repository, struct error *err)
+{
+	CLEAN(seal_keys_cleanup) struct seal_keys *k = sodium_malloc(sizeof *k);
+	if (!k)
+		return error_set(err, ERR_NOMEM, "out of memory for keys");
+	memset(k, 0, sizeof *k);
+	memcpy(k->chunk_ids, secrets->chunk_ids, sizeof k->chunk_ids);
+	memcpy(k->cut, secrets->cut, sizeof k->cut);
+	k->repository = *repository;
+	if (aead_fetch(&k->aead, err) || hkdf_fetch(&k->hkdf, err) || session_keys_new(&k->sessions, err) < 0)
+		return -1;
+	sodium_mprotect_readonly(k);
+	*ret = TAKE(k);
+	return 0;
+}
+
+bool seal_is_write_only(const struct seal_keys *k)
+{
+	return k->epochs == 0;
+}
+
+void seal_write_only_of(const struct seal_keys *k, struct seal_write_only *ret)
+{
+	memcpy(ret->chunk_ids, k->chunk_ids, sizeof ret->chunk_ids);
+	memcpy(ret->cut, k->cut, sizeof ret->cut);
 }
 
 void seal_keys_free(struct seal_keys *k)
 {
 	if (!k)
 		return;
+	session_keys_free(k->sessions);
 	EVP_CIPHER_free(k->aead);
 	EVP_KDF_free(k->hkdf);
 	sodium_free(k);
@@ -111,7 +141,11 @@ const uint8_t *seal_masters(const struct seal_keys *k, unsigned *ret_count)
 
 struct seal_by seal_current(const struct seal_keys *k)
 {
-	return (struct seal_by){ .how = SEAL_BY_MASTER, .epoch = (uint16_t)(k->epochs - 1) };
+	struct seal_by by = { .how = SEAL_BY_SESSION };
+	if (k->epochs)
+		return (struct seal_by){ .how = SEAL_BY_MASTER, .epoch = (uint16_t)(k->epochs - 1) };
+	session_current(k, &by.session);
+	return by;
 }
 
 const struct id *seal_repository(const struct seal_keys *k)

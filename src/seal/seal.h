@@ -34,6 +34,7 @@ enum seal_kind {
 	SEAL_TOMBSTONE = 6,
 	SEAL_FENCE = 7,
 	SEAL_LOG = 8,
+	SEAL_WRITER = 9, /* the secret half of a write-only key */
 };
 
 /* Chunk ids of data and of metadata are hashed under different keys, so equal bytes never make a file's chunk stand for a tree. */
@@ -53,6 +54,12 @@ struct seal_by {
 
 struct seal_keys;
 
+/* What a machine holds that may only write, besides the public half of its key pair: it computes chunk ids and cuts, and opens nothing. */
+struct seal_write_only {
+	uint8_t chunk_ids[2][SEAL_KEY_SIZE]; /* by enum chunk_class */
+	uint8_t cut[SEAL_KEY_SIZE];
+};
+
 /* Fills with random bytes from the system; cannot fail once seal_init was called. */
 void seal_random(void *ret, size_t len);
 /* Once, before anything else, from one thread. */
@@ -69,6 +76,33 @@ const uint8_t *seal_masters(const struct seal_keys *k, unsigned *ret_count);
 /* What seals new objects. */
 struct seal_by seal_current(const struct seal_keys *k);
 const struct id *seal_repository(const struct seal_keys *k);
+
+/* --- sessions with a key of their own: docs/FORMAT.md, "Write-only keys" ------------ */
+/* Keys without any master key: what they seal is sealed by the session that seal_session_begin names, and nothing opens but what that session wrote. */
+int seal_keys_open_write_only(struct seal_keys **ret, const struct seal_write_only *secrets, const struct id *repository, struct error *err);
+bool seal_is_write_only(const struct seal_keys *k);
+/* For the machine's file. k holds a master key. */
+void seal_write_only_of(const struct seal_keys *k, struct seal_write_only *ret);
+
+/* The key pair of a write-only key (X25519). */
+struct seal_pair {
+	uint8_t public_half[SEAL_KEY_SIZE], secret_half[SEAL_KEY_SIZE];
+};
+void seal_pair_new(struct seal_pair *ret);
+/* ret_public from secret. */
+void seal_pair_public(const uint8_t secret[SEAL_KEY_SIZE], uint8_t ret_public[SEAL_KEY_SIZE]);
+
+#define SEAL_BOX_SIZE (SEAL_KEY_SIZE + 48) /* libsodium's sealed box of 32 bytes */
+/* From now on k, opened write-only, seals by a fresh key of a new session, whose id comes with it; ret_box is that key for whoever has the secret half. While no other uses k. */
+int seal_session_begin(struct seal_keys *k, const struct id *writer, const uint8_t public_half[SEAL_KEY_SIZE], struct id *ret_session, uint8_t ret_box[SEAL_BOX_SIZE], struct error *err);
+/* The session's objects key out of its box. ERR_CORRUPT: it does not open, or is another session's. */
+int seal_box_open(const struct seal_keys *k, const uint8_t box[SEAL_BOX_SIZE], const uint8_t secret_half[SEAL_KEY_SIZE], const struct id *session, const struct id *writer,
+                  uint8_t ret_key[SEAL_KEY_SIZE], struct error *err);
+/* Asked, from any thread, for the objects key of a session that is not remembered (some hundreds are). Set once, before k is shared. */
+typedef int (*seal_session_fn)(void *cookie, const struct id *session, uint8_t ret_key[SEAL_KEY_SIZE], struct id *ret_writer, struct error *err);
+void seal_set_session_source(struct seal_keys *k, seal_session_fn fn, void *cookie);
+/* Which write-only key the session was made with. */
+int seal_session_writer(const struct seal_keys *k, const struct id *session, struct id *ret_writer, struct error *err);
 
 /* Keyed BLAKE3 of the chunk's bytes. */
 void seal_chunk_id(const struct seal_keys *k, enum chunk_class class, const void *data, size_t len, struct id *ret);

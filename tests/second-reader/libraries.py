@@ -88,6 +88,18 @@ def argon2id(passphrase, salt, passes, kib):
 	return out.raw
 
 
+def sealed_box_open(box, secret):
+	"""What libsodium's crypto_box_seal put into the box (X25519)."""
+	sodium = ctypes.CDLL("libsodium.so.23")
+	sodium.sodium_init()
+	public, out = ctypes.create_string_buffer(32), ctypes.create_string_buffer(max(len(box) - 48, 1))
+	sodium.crypto_scalarmult_base(public, bytes(secret))
+	sodium.crypto_box_seal_open.argtypes = [P, ctypes.c_char_p, ctypes.c_ulonglong, ctypes.c_char_p, ctypes.c_char_p]
+	if len(box) < 48 or sodium.crypto_box_seal_open(out, bytes(box), len(box), public.raw, bytes(secret)) != 0:
+		raise NotAuthentic("a sealed box does not open")
+	return out.raw[:len(box) - 48]
+
+
 def hkdf(key, salt, info):
 	"""HKDF-SHA-256, extract and expand, 32 bytes (RFC 5869)."""
 	extracted = hmac.new(salt, key, hashlib.sha256).digest()

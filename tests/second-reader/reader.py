@@ -5,9 +5,10 @@ import os
 import struct
 
 from blake3 import keyed_hash
-from libraries import NotAuthentic, argon2id, chacha20_poly1305_open, hkdf, zstd_frame
+from libraries import NotAuthentic, argon2id, chacha20_poly1305_open, hkdf, sealed_box_open, zstd_frame
 
 DATA, METADATA, INDEX, SNAPSHOT, SESSION, TOMBSTONE, FENCE = range(1, 8)
+WRITER = 9
 ENTRIES, PARTS, RANGES, INODES = range(1, 5)
 MOST_RAW = 8388608
 MOST_SPAN = 2**63 - 1
@@ -300,6 +301,7 @@ class Repository:
 		self.cutting_key = derive(b"twofold cutting")
 		self.objects_keys = [hkdf(m, self.id, b"twofold objects") for m in masters]
 		self.rows, self.keys_named = {}, {}
+		self.sessions = {}
 		for name in self.names("index"):
 			self._segment(self.sealed("index", name, INDEX))
 		self.block = (None, None)
@@ -351,10 +353,32 @@ class Repository:
 	def which_key(self, head):
 		"""The objects key that a head names."""
 		how, epoch = head[11], struct.unpack("<H", head[12:14])[0]
-		need(head[14:16] == bytes(2) and how == 0, "a head names an unknown key")
+		need(head[14:16] == bytes(2) and how <= 1, "a head names an unknown key")
+		if how == 1:
+			need(head[8:10] == b"\2\0" and epoch == 0, "a head's version")
+			need(head[:8] == b"2FOLDPAK" or head[10] in (INDEX, SNAPSHOT, SESSION), "a write-only key wrote what it may not")
+			return self._session_key(head[48:80])
 		need(struct.unpack("<H", head[8:10])[0] == (2 if epoch else 1), "a head's version")
 		need(epoch < len(self.objects_keys), "a master key is missing")
 		return self.objects_keys[epoch]
+
+	def _session_key(self, session):
+		if session not in self.sessions:
+			s = self._object("sealed/" + session.hex())
+			need(len(s) == 160 and s[:16] == b"2FOLDSES\1" + bytes(7) and s[16:48] == session, "the key of a session")
+			writer = s[48:80]
+			f = Fields(self.sealed("writers", writer.hex(), WRITER)[1])
+			need(f.le(2) == 1, "a write-only key's version")
+			fields = {}
+			while f.left():
+				tag = f.varint()
+				need(tag > max(fields, default=0), "a write-only key's tags")
+				fields[tag] = f.blob()
+			need(2 in fields and len(fields.get(4, b"")) == 32, "a write-only key lacks a field")
+			inside = sealed_box_open(s[80:], fields[4])
+			need(len(inside) == 32 and hkdf(inside, self.id, b"twofold session id" + writer) == session, "another session's key")
+			self.sessions[session] = hkdf(inside, self.id, b"twofold session objects" + writer)
+		return self.sessions[session]
 
 	def message(self, objects_key, object_id, kind, counter, sealed):
 		key = hkdf(objects_key, object_id, b"twofold object" + struct.pack("<I", kind))
@@ -396,6 +420,8 @@ class Repository:
 			need(pack < packs, "a block's pack")
 			p = s[64 + 40 * pack:104 + 40 * pack]
 			kind, key_named, size = p[32], p[33:36], struct.unpack("<I", p[36:])[0]
+			if key_named[0] and last in self.rows and self.keys_named[self.rows[last][0]][0] == 0:
+				continue  # a place that a write-only key wrote comes last
 			need(kind in (DATA, METADATA) and at + sealed <= size and offset + length <= raw <= MOST_RAW, "a row")
 			self.rows[last] = (p[:32], kind, number, at, sealed, raw, offset, length)
 			self.keys_named[p[:32]] = key_named

@@ -119,10 +119,33 @@ struct snapshot {
 	struct id map;                      /* SEQ_MAP */
 	struct snapshot_volume *volumes;
 	size_t volume_count;
+	/* Not in the document: the write-only key of the machine that wrote it, where there is one (repo_snapshot_read sets these). */
+	bool has_writer;
+	struct id writer;
 };
 void snapshot_done(struct snapshot *s);
 void snapshot_encode(struct buf *b, const struct snapshot *s);
 int snapshot_decode(struct snapshot *ret, const uint8_t *bytes, size_t len, struct error *err);
+
+/* --- write-only keys: docs/FORMAT.md, "Write-only keys" ------------------------------------------- */
+/* The clear object sealed/SESSION: the key of a session, for whoever has the secret half of the write-only key. */
+#define SESSION_BOX_SIZE (80u + SEAL_BOX_SIZE)
+struct session_box {
+	struct id session, writer;
+	uint8_t box[SEAL_BOX_SIZE];
+};
+void session_box_encode(uint8_t ret[SESSION_BOX_SIZE], const struct session_box *s);
+int session_box_decode(struct session_box *ret, const uint8_t *bytes, size_t len, struct error *err);
+
+/* Payload of writers/ID. */
+struct writer_key {
+	struct time_ns created;
+	uint8_t secret_half[SEAL_KEY_SIZE];
+	char *label;                        /* for people; owned */
+};
+void writer_key_done(struct writer_key *w); /* wipes the secret */
+void writer_key_encode(struct buf *b, const struct writer_key *w);
+int writer_key_decode(struct writer_key *ret, const uint8_t *bytes, size_t len, struct error *err);
 
 /* --- session and tombstone ------------------------------------------------------------------------ */
 enum session_work { WORK_BACKUP = 1, WORK_IMAGE = 2, WORK_COLLECT = 3, WORK_COPY = 4, WORK_REPAIR = 5 };

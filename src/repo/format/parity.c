@@ -20,7 +20,7 @@ static bool is_id(const char *hex)
 
 bool parity_covers(const char *name)
 {
-	static const char *const folders[] = { "keys/", "index/", "snapshots/", "fences/", "log/" };
+	static const char *const folders[] = { "keys/", "index/", "snapshots/", "fences/", "log/", "sealed/", "writers/" };
 	if (strcmp(name, "twofold") == 0)
 		return true;
 	if (strncmp(name, "packs/", 6) == 0)

@@ -410,6 +410,46 @@ static int again_session(const uint8_t *bytes, size_t len, struct buf *b, struct
 	return 0;
 }
 
+static void make_session_box(uint64_t *r, struct buf *b)
+{
+	struct session_box s = { .session = random_id(r), .writer = random_id(r) };
+	uint8_t bytes[SESSION_BOX_SIZE];
+	for (size_t i = 0; i < sizeof s.box; i++)
+		s.box[i] = (uint8_t)random_next(r);
+	session_box_encode(bytes, &s);
+	buf_add(b, bytes, sizeof bytes);
+}
+
+static int again_session_box(const uint8_t *bytes, size_t len, struct buf *b, struct error *err)
+{
+	struct session_box s;
+	uint8_t again[SESSION_BOX_SIZE];
+	if (session_box_decode(&s, bytes, len, err) < 0)
+		return -1;
+	session_box_encode(again, &s);
+	buf_add(b, again, sizeof again);
+	return 0;
+}
+
+static void make_writer(uint64_t *r, struct buf *b)
+{
+	static char label[] = "alice@laptop", none[] = "";
+	struct writer_key w = { .created = random_time(r), .label = random_next(r) & 1 ? label : none };
+	struct id half = random_id(r);
+	memcpy(w.secret_half, half.b, sizeof w.secret_half);
+	writer_key_encode(b, &w);
+}
+
+static int again_writer(const uint8_t *bytes, size_t len, struct buf *b, struct error *err)
+{
+	CLEAN(writer_key_done) struct writer_key w = { 0 };
+	if (writer_key_decode(&w, bytes, len, err) < 0)
+		return -1;
+	writer_key_encode(b, &w);
+	document_again(b, bytes, len, 1 << 2 | 1 << 4 | 1 << 5);
+	return 0;
+}
+
 static void make_tombstone(uint64_t *r, struct buf *b)
 {
 	struct id ids[40];
@@ -525,7 +565,9 @@ const struct codec test_codecs[] = {
 	{ "format-snapshot", make_snapshot, again_snapshot, true },
 	{ "format-session", make_session, again_session, true },
 	{ "format-log", make_log, again_log, true },
+	{ "format-session-box", make_session_box, again_session_box, false },
 	{ "format-tombstone", make_tombstone, again_tombstone, true },
+	{ "format-writer", make_writer, again_writer, true },
 	{ "format-parity", make_parity, again_parity, false },
 };
 const size_t test_codec_count = sizeof test_codecs / sizeof *test_codecs;
