@@ -9,7 +9,8 @@
 #define REMEMBERED 256u
 
 static_assert(SEAL_BOX_SIZE == SEAL_KEY_SIZE + crypto_box_SEALBYTES, "size of a sealed box");
-static_assert(SEAL_KEY_SIZE == crypto_box_PUBLICKEYBYTES && SEAL_KEY_SIZE == crypto_box_SECRETKEYBYTES, "size of a key");
+static_assert(SEAL_KEY_SIZE == crypto_box_PUBLICKEYBYTES, "size of a public key");
+static_assert(SEAL_KEY_SIZE == crypto_box_SECRETKEYBYTES, "size of a secret key");
 
 struct remembered {
 	struct id session, writer;
