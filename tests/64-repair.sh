@@ -209,6 +209,9 @@ test_what_is_lost_comes_from_another_repository() {
 test_lost_chunks_come_from_another_repository() {
 	stored
 	needs repair
+	# Three chunks at least, so that both places do not lie in the same one.
+	head -c 9000000 /dev/urandom >tree/large
+	twofold backup tree
 	cp -a repo other
 	# The same chunks in packs of other names: repair itself cannot take whole objects from there.
 	flip "$(largest_pack)" 100
