@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 struct time_ns {
 	int64_t sec;  /* since 1970-01-01 UTC; may be negative */
@@ -60,6 +61,12 @@ int attr_copy(struct attr *ret, const struct attr *src);
 int attr_add_xattr(struct attr *a, const char *name, const void *value, size_t size);
 void attr_sort_xattrs(struct attr *a);
 
+static inline struct time_ns time_now(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (struct time_ns){ ts.tv_sec, (uint32_t)ts.tv_nsec };
+}
 static inline int time_compare(struct time_ns a, struct time_ns b)
 {
 	if (a.sec != b.sec)

@@ -63,16 +63,9 @@ static int parse_groups(struct cli *cli, const char *text, unsigned *ret, struct
 	return 0;
 }
 
-static struct time_ns now(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (struct time_ns){ ts.tv_sec, (uint32_t)ts.tv_nsec };
-}
-
 static int read_rules(struct cli *cli, const struct forget_args *a, struct retention *ret, unsigned *ret_by, struct error *err)
 {
-	struct retention r = { .has_within = a->keep_within != NULL, .tags = a->keep_tags.items, .tag_count = a->keep_tags.count, .now = now() };
+	struct retention r = { .has_within = a->keep_within != NULL, .tags = a->keep_tags.items, .tag_count = a->keep_tags.count, .now = time_now() };
 	struct error why = { 0 };
 	memcpy(r.counts, a->keep, sizeof r.counts);
 	if (a->keep_within && retention_parse_span(a->keep_within, &r.within, &why) < 0)

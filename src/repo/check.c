@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "repo/ids.h"
 #include "repo/check_internal.h"
 #include "repo/coders.h"
 #include "repo/marks.h"
@@ -50,28 +51,9 @@ int check_stopped(const struct check *c, struct error *err)
 
 /* --- single objects ---------------------------------------------------------------------- */
 
-static int note_id(void *cookie, const char *key, uint64_t size)
-{
-	struct id id;
-	(void)size;
-	if (object_id_of_key(key, &id))
-		buf_add(cookie, id.b, ID_SIZE);
-	return 0;
-}
-
 static int list_ids(struct check *c, const char *prefix, struct buf *ret, struct error *err)
 {
-	struct store *store = c->repo->store;
-	if (store->ops->list(store, prefix, note_id, ret, err) < 0)
-		return error_add(err, "check: list %s", prefix);
-	return buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "check: out of memory");
-}
-
-static struct id id_at(const struct buf *ids, size_t i)
-{
-	struct id id;
-	memcpy(id.b, ids->data + i * ID_SIZE, ID_SIZE);
-	return id;
+	return ids_list(c->repo->store, prefix, ret, err) < 0 ? error_add(err, "check") : 0;
 }
 
 static int check_keys(struct check *c, struct error *err)
@@ -80,7 +62,7 @@ static int check_keys(struct check *c, struct error *err)
 	if (list_ids(c, "keys/", &ids, err) < 0)
 		return -1;
 	for (size_t i = 0; i < ids.len / ID_SIZE; i++) {
-		struct id id = id_at(&ids, i);
+		struct id id = ids_at(&ids, i);
 		char hex[ID_HEX_SIZE], path[OBJECT_KEY_MAX];
 		struct key_object key;
 		struct error why = { 0 };
@@ -144,7 +126,7 @@ static int check_documents(struct check *c, enum seal_kind kind, int (*look)(str
 	if (list_ids(c, object_prefix(kind), &ids, err) < 0)
 		return -1;
 	for (size_t i = 0; i < ids.len / ID_SIZE; i++) {
-		struct id id = id_at(&ids, i);
+		struct id id = ids_at(&ids, i);
 		char key[OBJECT_KEY_MAX];
 		struct error why = { 0 };
 		object_key(kind, &id, key);
@@ -224,7 +206,7 @@ static int count_unreferenced(struct check *c, struct error *err)
 static int note_sessions(struct check *c, const struct buf *ids, struct error *err)
 {
 	for (size_t i = 0; c->options->has_since && i < ids->len / ID_SIZE; i++) {
-		struct id id = id_at(ids, i);
+		struct id id = ids_at(ids, i);
 		struct snapshot s = { 0 };
 		if (check_stopped(c, err) < 0)
 			return -1;
@@ -241,7 +223,7 @@ static int check_snapshots(struct check *c, const struct buf *ids, struct error 
 	CLEAN(marks_done) struct marks marks = MARKS_INIT;
 	marks_read_fences(&marks, c->repo, NULL); /* one that is damaged has been told already */
 	for (size_t i = 0; i < ids->len / ID_SIZE; i++) {
-		struct id id = id_at(ids, i);
+		struct id id = ids_at(ids, i);
 		char key[OBJECT_KEY_MAX];
 		struct snapshot s = { 0 };
 		struct error why = { 0 };

@@ -14,13 +14,6 @@
 
 #define SWEEP_AGE (24 * 3600) /* seconds: younger files may belong to a put on another machine */
 
-static struct time_ns now(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (struct time_ns){ ts.tv_sec, (uint32_t)ts.tv_nsec };
-}
-
 int collect_stopped(const struct collect *c, struct error *err)
 {
 	if (!progress_stopped(c->options->progress))
@@ -71,7 +64,7 @@ static int publish(struct collect *c, enum seal_kind kind, const struct tombston
 
 static int publish_tombstone(struct collect *c, struct buf *packs, struct buf *awaited, struct id *ret, struct error *err)
 {
-	struct tombstone t = { .time = now(), .session = *own_session_id(c->session) };
+	struct tombstone t = { .time = time_now(), .session = *own_session_id(c->session) };
 	t.packs = (void *)packs->data;
 	t.pack_count = packs->len / ID_SIZE;
 	t.awaited = awaited ? (void *)awaited->data : NULL;
@@ -136,7 +129,7 @@ static int fence(struct collect *c, const struct id *session, struct error *err)
 {
 	CLEAN(session_list_done) struct session_list l = { 0 };
 	struct id id, fenced = *session;
-	struct tombstone t = { .time = now(), .session = *own_session_id(c->session), .fenced = &fenced, .fenced_count = 1 };
+	struct tombstone t = { .time = time_now(), .session = *own_session_id(c->session), .fenced = &fenced, .fenced_count = 1 };
 	/* It may have been refreshed, or have ended, this moment. */
 	if (list_sessions(c, &l, err) < 0)
 		return -1;

@@ -74,15 +74,6 @@ void index_unload(struct loaded *segment)
 	}
 }
 
-static int list_one(void *cookie, const char *key, uint64_t size)
-{
-	(void)size;
-	struct id id;
-	if (object_id_of_key(key, &id))
-		buf_add(cookie, id.b, ID_SIZE);
-	return 0;
-}
-
 /* --- opening ----------------------------------------------------------------- */
 
 static struct index *new_index(struct error *err)
@@ -141,7 +132,7 @@ static void unload_all(struct index *x)
 
 int index_list_segments(struct index *x, struct buf *ret, struct error *err)
 {
-	if (x->store->ops->list(x->store, object_prefix(SEAL_INDEX), list_one, ret, err) < 0)
+	if (ids_list(x->store, object_prefix(SEAL_INDEX), ret, err) < 0)
 		return error_add(err, "load index");
 	if (!buf_ok(ret))
 		return error_set(err, ERR_NOMEM, "load index: out of memory");
@@ -271,11 +262,6 @@ int index_packs(const struct index *x, struct buf *ret, struct error *err)
 	if (ret->len)
 		qsort(ret->data, ret->len / ID_SIZE, ID_SIZE, index_by_id);
 	return 0;
-}
-
-bool index_packs_have(const struct buf *packs, const struct id *pack)
-{
-	return packs->len && bsearch(pack->b, packs->data, packs->len / ID_SIZE, ID_SIZE, index_by_id);
 }
 
 bool index_segment_is_gone(const struct index *x, size_t i)

@@ -76,9 +76,8 @@ int index_add(struct index *x, const struct id *segment, const void *bytes, size
 /* Adds a segment that exists only in memory: what packs without an index were found to hold. */
 int index_adopt(struct index *x, const void *bytes, size_t len, struct error *err);
 void index_forget_claims(struct index *x);
-/* Replaces *ret by the ids of all packs that segments name, sorted, for index_packs_have. */
+/* Replaces *ret by the ids of all packs that segments name, ordered: see ids.h. */
 int index_packs(const struct index *x, struct buf *ret, struct error *err);
-bool index_packs_have(const struct buf *packs, const struct id *pack);
 
 /* Segments that were forgotten still have their number: index_segment_is_gone. */
 size_t index_segments(const struct index *x);

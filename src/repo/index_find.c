@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "repo/ids.h"
 #include "repo/index_internal.h"
 
 /* A page fault in a mapped file brings in up to 16 pages (the kernel's fault-around). */
@@ -101,12 +102,12 @@ static enum worth row_worth(struct index *x, const struct loaded *segment, enum 
 	struct segment_pack pack;
 	if ((!segment->by_session && !x->marked.len && !x->has_trusted && !x->absent.len) || rows_of(x, segment, how, chunk->block, &block, &pack, NULL) < 0)
 		return segment->by_session ? WORTH_BY_SESSION_MARKED : WORTH_RELYING; /* a row that makes no sense is told by index_find */
-	if (x->has_trusted && !segment->own && !index_packs_have(&x->trusted, &pack.id))
+	if (x->has_trusted && !segment->own && !ids_have(&x->trusted, &pack.id))
 		return WORTH_NOTHING;
 	for (size_t at = 0; at < x->absent.len; at += ID_SIZE)
 		if (memcmp(x->absent.data + at, pack.id.b, ID_SIZE) == 0)
 			return WORTH_NOTHING;
-	bool marked = index_packs_have(&x->marked, &pack.id);
+	bool marked = ids_have(&x->marked, &pack.id);
 	if (pack.how == SEAL_BY_SESSION && !(x->keys && seal_is_write_only(x->keys)))
 		return marked ? WORTH_BY_SESSION_MARKED : WORTH_BY_SESSION;
 	return marked ? WORTH_MARKED : WORTH_RELYING;

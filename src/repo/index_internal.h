@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "base/clean.h"
+#include "repo/ids.h"
 #include "repo/index.h"
 
 struct loaded {

@@ -3,8 +3,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "repo/ids.h"
 #include "repo/object.h"
 #include "repo/parity.h"
 
@@ -38,13 +38,6 @@ static void key_path(const struct id *id, char ret[OBJECT_KEY_MAX])
 	snprintf(ret, OBJECT_KEY_MAX, "keys/%s", hex);
 }
 
-static struct time_ns now(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (struct time_ns){ ts.tv_sec, (uint32_t)ts.tv_nsec };
-}
-
 /* --- writing one ------------------------------------------------------------------- */
 
 /* key: label, time, way and cost; gets a new salt. */
@@ -74,7 +67,7 @@ static int store_key(struct store *store, struct key_object *key, const uint8_t 
 
 int keys_write(struct store *store, const uint8_t *masters, unsigned count, const struct repo_secret *secret, const char *label, struct id *ret, struct error *err)
 {
-	struct key_object key = { .created = now(), .wrapped = { .how = secret->how } };
+	struct key_object key = { .created = time_now(), .wrapped = { .how = secret->how } };
 	snprintf(key.label, sizeof key.label, "%s", label);
 	if (secret->how == SEAL_WRAP_PASSPHRASE) {
 		key.wrapped.argon_passes = secret->cost.passes ? secret->cost.passes : SEAL_ARGON_PASSES;
@@ -98,15 +91,6 @@ static int read_key(struct store *store, struct listed_key *ret, struct error *e
 	return 0;
 }
 
-static int collect_id(void *cookie, const char *key, uint64_t size)
-{
-	(void)size;
-	struct id id;
-	if (object_id_of_key(key, &id))
-		buf_add(cookie, id.b, ID_SIZE);
-	return 0;
-}
-
 static int most_masters_first(const void *a, const void *b)
 {
 	const struct listed_key *x = a, *y = b;
@@ -120,7 +104,7 @@ static int list_keys(struct store *store, struct listed_keys *ret, struct error 
 {
 	CLEAN_BUF struct buf ids = BUF_INIT;
 	CLEAN(listed_keys_done) struct listed_keys list = { 0 };
-	if (store->ops->list(store, "keys/", collect_id, &ids, err) < 0)
+	if (ids_list(store, "keys/", &ids, err) < 0)
 		return -1;
 	size_t count = ids.len / ID_SIZE;
 	if (count > KEYS_MAX)

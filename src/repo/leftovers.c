@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "repo/leftovers.h"
 
+#include "repo/ids.h"
 #include "repo/object.h"
 #include "repo/rows.h"
 #include "repo/sessions.h"
@@ -46,7 +47,7 @@ int leftovers_index(struct repo *r, const struct id *session, const struct marks
 		struct pack_table table = { 0 };
 		enum seal_kind kind;
 		/* A pack that cannot be read is nothing to rely on; check names it. */
-		if (index_packs_have(&known, &found[i].id) || ids_have(&marks->packs, &found[i].id) || repo_read_pack_table(r, &found[i].id, found[i].size, &kind, &table, NULL) < 0)
+		if (ids_have(&known, &found[i].id) || ids_have(&marks->packs, &found[i].id) || repo_read_pack_table(r, &found[i].id, found[i].size, &kind, &table, NULL) < 0)
 			continue;
 		segment_rows_add(&rows, &found[i].id, kind, found[i].size, &table);
 		pack_table_done(&table);

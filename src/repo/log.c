@@ -16,13 +16,6 @@
 #define GATHER_AT 64 /* so many entries that stand for themselves are gathered into one */
 #define SNAPSHOT_BYTES_MAX (64u << 20)
 
-static struct time_ns now(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (struct time_ns){ ts.tv_sec, (uint32_t)ts.tv_nsec };
-}
-
 static void add_all(struct buf *to, const struct buf *from)
 {
 	buf_add(to, from->data, from->len);
@@ -239,7 +232,7 @@ static int finish_entry(struct repo *r, const struct id *session, struct repo_lo
 	gethostname(host, sizeof host - 1);
 	seal_random(none.b, ID_SIZE);
 	bool gathers = l->live >= GATHER_AT && !l->damaged && !l->missing.len;
-	e->time = now();
+	e->time = time_now();
 	e->host = strdup(host);
 	if (!e->host)
 		return error_set(err, ERR_NOMEM, "write the log: out of memory");

@@ -9,7 +9,7 @@
 
 #include "repo/repo.h"
 
-/* Ids one after the other (ids_have of marks.h), ascending. */
+/* Ids one after the other (ids.h), ascending. */
 struct repo_log {
 	struct buf entries;   /* that are there */
 	struct buf heads;     /* of these, those that no other names */

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/id.h"
+#include "repo/ids.h"
 #include "repo/repo.h"
 
 #define TOMBSTONE_BYTES_MAX (64u << 20)
@@ -30,12 +31,5 @@ int marks_read_fences(struct marks *ret, struct repo *repo, struct error *err);
 bool marks_is_fenced(const struct marks *m, const struct id *session);
 /* Whether now holds an object that before does not. */
 bool marks_has_news(const struct marks *before, const struct marks *now);
-
-/* A set of ids as such a buf. */
-bool ids_have(const struct buf *ids, const struct id *id);
-/* Sorts, and drops what is there twice. */
-void ids_order(struct buf *ids);
-/* Appends the ids of all objects that the store lists under prefix. */
-int ids_list(struct store *store, const char *prefix, struct buf *ret, struct error *err);
 
 #endif

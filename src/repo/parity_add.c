@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "repo/ids.h"
 #include "repo/object.h"
 #include "repo/parity_make.h"
 
@@ -187,7 +188,7 @@ static int hold_groups(struct adding *a, struct error *err)
 		if (object_of(a, ref))
 			continue;
 		bool is_pack = strncmp(ref->name, "packs/", 6) == 0 && object_id_of_key(ref->name, &id);
-		a->hold[ref->group] |= find_object(a, ref->name) || strcmp(ref->name, "twofold") == 0 || (is_pack && index_packs_have(&packs, &id));
+		a->hold[ref->group] |= find_object(a, ref->name) || strcmp(ref->name, "twofold") == 0 || (is_pack && ids_have(&packs, &id));
 	}
 	return 0;
 }

@@ -5,7 +5,6 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "repo/format/pack.h"
 #include "repo/leftovers.h"
@@ -221,11 +220,9 @@ static int salvage(struct repair *p, struct writer *w, struct buf *pieces, struc
 
 static int publish(struct repair *p, const struct buf *bad, char ret_key[OBJECT_KEY_MAX], struct error *err)
 {
-	struct timespec ts;
 	CLEAN_BUF struct buf bytes = BUF_INIT;
 	struct id id;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	struct tombstone t = { .time = { ts.tv_sec, (uint32_t)ts.tv_nsec }, .session = *own_session_id(p->session), .packs = (struct id *)(void *)bad->data,
+	struct tombstone t = { .time = time_now(), .session = *own_session_id(p->session), .packs = (struct id *)(void *)bad->data,
 		               .pack_count = bad->len / ID_SIZE };
 	tombstone_encode(&bytes, &t);
 	seal_random(id.b, ID_SIZE);
@@ -264,7 +261,7 @@ static int give_up_packs(struct repair *p, const struct buf *bad, struct error *
 			pieces_of_segment(index_segment(r->index, i), bad, &pieces);
 	for (size_t i = 0; i < p->patient_count; i++) {
 		struct id id;
-		if (object_id_of_key(p->patients[i].name, &id) && ids_have(bad, &id) && !index_packs_have(&named, &id))
+		if (object_id_of_key(p->patients[i].name, &id) && ids_have(bad, &id) && !ids_have(&named, &id))
 			pieces_of_table(p, &p->patients[i], &pieces);
 	}
 	if (!buf_ok(&pieces))

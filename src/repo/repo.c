@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "repo/ids.h"
 #include "repo/coders.h"
 #include "repo/keys.h"
 #include "repo/log.h"
@@ -47,29 +48,6 @@ int repo_exists(const char *location, bool *ret_found, struct error *err)
 		return 0;
 	}
 	return store->ops->stat(store, HEADER_KEY, ret_found, &size, err);
-}
-
-static int collect_id(void *cookie, const char *key, uint64_t size)
-{
-	(void)size;
-	struct id id;
-	if (object_id_of_key(key, &id))
-		buf_add(cookie, id.b, ID_SIZE);
-	return 0;
-}
-
-static int list_ids(struct store *store, const char *prefix, struct buf *ret, struct error *err)
-{
-	if (store->ops->list(store, prefix, collect_id, ret, err) < 0)
-		return -1;
-	return buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "list %s: out of memory", prefix);
-}
-
-static struct id id_at(const struct buf *ids, size_t i)
-{
-	struct id id;
-	memcpy(id.b, ids->data + i * ID_SIZE, ID_SIZE);
-	return id;
 }
 
 /* --- making and opening -------------------------------------------------------------- */
@@ -314,7 +292,7 @@ int repo_snapshots(struct repo *r, struct snapshot_list *ret, struct error *err)
 	CLEAN_BUF struct buf ids = BUF_INIT;
 	CLEAN(marks_done) struct marks marks = MARKS_INIT;
 	struct snapshot_list list = { 0 };
-	if (list_ids(r->store, object_prefix(SEAL_SNAPSHOT), &ids, err) < 0 || marks_read_fences(&marks, r, err) < 0)
+	if (ids_list(r->store, object_prefix(SEAL_SNAPSHOT), &ids, err) < 0 || marks_read_fences(&marks, r, err) < 0)
 		return error_add(err, "list snapshots");
 	list.items = calloc(ids.len / ID_SIZE + 1, sizeof *list.items);
 	if (!list.items)
@@ -322,7 +300,7 @@ int repo_snapshots(struct repo *r, struct snapshot_list *ret, struct error *err)
 	for (size_t i = 0; i < ids.len / ID_SIZE; i++) {
 		struct snapshot_entry *entry = &list.items[list.count];
 		struct error why = { 0 };
-		entry->id = id_at(&ids, i);
+		entry->id = ids_at(&ids, i);
 		if (repo_snapshot_read(r, &entry->id, &entry->snapshot, &why) == 0) {
 			if (!marks_is_fenced(&marks, &entry->snapshot.session)) {
 				list.count++;
@@ -369,12 +347,12 @@ int repo_snapshot_resolve(struct repo *r, const char *name, struct id *ret_id, s
 	if (len < 4 || len > 64 || strspn(name, "0123456789abcdef") != len)
 		return error_set(err, ERR_INVALID, "find snapshot '%s': give 'latest', an id, or at least its first 4 digits", name);
 	CLEAN_BUF struct buf ids = BUF_INIT;
-	if (list_ids(r->store, object_prefix(SEAL_SNAPSHOT), &ids, err) < 0)
+	if (ids_list(r->store, object_prefix(SEAL_SNAPSHOT), &ids, err) < 0)
 		return error_add(err, "find snapshot");
 	size_t matches = 0;
 	struct id match = { 0 };
 	for (size_t i = 0; i < ids.len / ID_SIZE; i++) {
-		struct id id = id_at(&ids, i);
+		struct id id = ids_at(&ids, i);
 		char hex[ID_HEX_SIZE];
 		id_to_hex(&id, hex);
 		if (strncmp(hex, name, len) == 0) {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clean.h"
+#include "repo/ids.h"
 #include "repo/object.h"
 #include "repo/writers.h"
 
@@ -29,13 +30,6 @@ struct own_session {
 	pthread_cond_t changed;
 	bool stop;
 };
-
-static struct time_ns now(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (struct time_ns){ ts.tv_sec, (uint32_t)ts.tv_nsec };
-}
 
 /* --- which process ------------------------------------------------------------------------ */
 
@@ -101,7 +95,7 @@ static bool known(const char *word)
 
 static bool is_old(const struct session *s, uint64_t seconds)
 {
-	struct time_ns at = now();
+	struct time_ns at = time_now();
 	return at.sec > s->refreshed.sec && (uint64_t)at.sec - (uint64_t)s->refreshed.sec >= seconds;
 }
 
@@ -146,7 +140,7 @@ static void refresh(struct own_session *s)
 {
 	struct id object;
 	seal_random(object.b, ID_SIZE);
-	s->document.refreshed = now();
+	s->document.refreshed = time_now();
 	if (write_document(s, &object, NULL) < 0)
 		return;
 	if (!id_equal(&s->before, &s->object))
@@ -200,7 +194,7 @@ static int describe(struct own_session *s, enum session_work work, const char *h
 	char start[32];
 	find_here(s->repo, &here);
 	start_of(getpid(), start, sizeof start);
-	s->document = (struct session){ .started = now(), .refreshed = now(), .pid = (uint64_t)getpid(), .work = (uint8_t)work };
+	s->document = (struct session){ .started = time_now(), .refreshed = time_now(), .pid = (uint64_t)getpid(), .work = (uint8_t)work };
 	s->document.host = strdup(host ? host : "");
 	if (asprintf(&s->document.process, "%s %s %s %s", here.boot, here.space, start, here.machine) < 0)
 		s->document.process = NULL;
@@ -275,15 +269,6 @@ const struct id *own_session_id(const struct own_session *s)
 
 /* --- all sessions ------------------------------------------------------------------------------ */
 
-static int note_object(void *cookie, const char *key, uint64_t size)
-{
-	(void)size;
-	struct id id;
-	if (object_id_of_key(key, &id))
-		buf_add(cookie, id.b, ID_SIZE);
-	return 0;
-}
-
 /* ret_there false: it ended meanwhile. */
 static int read_entry(struct repo *repo, struct session_entry *e, bool *ret_there, struct error *err)
 {
@@ -320,7 +305,7 @@ int session_list_read(struct session_list *ret, struct repo *repo, const struct 
 	CLEAN(session_list_done) struct session_list l = { 0 };
 	CLEAN_BUF struct buf objects = BUF_INIT;
 	struct here here;
-	if (repo->store->ops->list(repo->store, object_prefix(SEAL_SESSION), note_object, &objects, err) < 0)
+	if (ids_list(repo->store, object_prefix(SEAL_SESSION), &objects, err) < 0)
 		return error_add(err, "look who else is at work");
 	l.items = calloc(objects.len / ID_SIZE + 1, sizeof *l.items);
 	if (!l.items || !buf_ok(&objects))

@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "repo/marks.h"
 #include "repo/object.h"
@@ -18,13 +17,6 @@ static void box_key(const struct id *session, char ret[OBJECT_KEY_MAX])
 }
 
 /* --- with a master key ------------------------------------------------------------------- */
-
-static struct time_ns now(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (struct time_ns){ ts.tv_sec, (uint32_t)ts.tv_nsec };
-}
 
 static void write_only_fill(const struct repo *r, const struct id *id, const uint8_t public_half[SEAL_KEY_SIZE], uint8_t ret[WRITE_ONLY_SIZE])
 {
@@ -41,7 +33,7 @@ static void write_only_fill(const struct repo *r, const struct id *id, const uin
 
 int writers_add(struct repo *r, const char *label, struct id *ret_id, uint8_t ret[WRITE_ONLY_SIZE], struct error *err)
 {
-	CLEAN(writer_key_done) struct writer_key w = { .created = now(), .label = strdup(label) };
+	CLEAN(writer_key_done) struct writer_key w = { .created = time_now(), .label = strdup(label) };
 	CLEAN_BUF struct buf bytes = BUF_INIT;
 	struct seal_pair pair;
 	struct id id;
