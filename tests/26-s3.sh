@@ -213,11 +213,13 @@ versions() {
 
 # protect SECONDS OBJECT...: by the bucket's lock, which only these keys with the permission to may shorten.
 protect() {
-	local until object body
-	until=$(date -u -d "+$1 seconds" +%Y-%m-%dT%H:%M:%SZ)
+	local seconds until object body
+	seconds=$1
 	shift
-	body="<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>$until</RetainUntilDate></Retention>"
 	for object; do
+		# Each from now: the server refuses a time that has passed.
+		until=$(date -u -d "+$seconds seconds" +%Y-%m-%dT%H:%M:%SZ)
+		body="<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>$until</RetainUntilDate></Retention>"
 		s3 PUT "/$bucket/$object?retention=" -H 'x-amz-bypass-governance-retention: true' -H "content-md5: $(printf %s "$body" | openssl md5 -binary | base64)" -d "$body" >/dev/null
 	done
 }
@@ -261,8 +263,8 @@ test_locked_packs() {
 	expect 0 twofold backup tree
 	expect 3 twofold prune --max-unused 0
 	grep -q 'are protected; a later prune deletes them.*Object Lock protects it until 20' err || { cat err; return 1; }
-	protect 1 "${packs[@]}"
-	sleep 2
+	protect 6 "${packs[@]}"
+	sleep 7
 	expect 0 twofold --json prune --max-unused 0
 	[ "$(field deleted_packs)" -ge 1 ]
 	[ "$(versions packs/)" = "$(objects some/folder/packs/ | wc -l)" ]
