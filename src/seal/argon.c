@@ -2,6 +2,8 @@
 /* How much Argon2id a machine affords. */
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <time.h>
@@ -21,14 +23,15 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 static uint64_t limit_in(const char *group, const char *file)
 {
 	char path[4200];
-	unsigned long long limit;
+	char text[32] = "", *end;
 	snprintf(path, sizeof path, "/sys/fs/cgroup%s/%s", group, file);
 	FILE *f = fopen(path, "re");
 	if (!f)
 		return UINT64_MAX;
-	int got = fscanf(f, "%llu", &limit); /* "max" is no number */
+	bool read = fgets(text, sizeof text, f);
 	fclose(f);
-	return got == 1 ? limit : UINT64_MAX;
+	uint64_t limit = strtoull(text, &end, 10);
+	return read && end != text ? limit : UINT64_MAX; /* "max" is no number */
 }
 
 /* What the control groups of this process (version 2) allow, each within those above it. */

@@ -270,7 +270,7 @@ bool sftp_now(struct sftp *s, struct sftp_conn *c, int64_t *ret)
 {
 	char name[64];
 	struct sftp_request made = { 0 }, asked = { 0 }, removed = { 0 };
-	struct sftp_handle h;
+	struct sftp_handle h = { 0 };
 	struct sftp_attrs attrs;
 	uint32_t code;
 	sftp_tmp_name(s, name);
@@ -294,7 +294,7 @@ bool sftp_now(struct sftp *s, struct sftp_conn *c, int64_t *ret)
 static int sync_folder(struct sftp *s, struct sftp_conn *c, const char *folder, struct error *err)
 {
 	struct sftp_request opened = { 0 }, synced = { 0 };
-	struct sftp_handle h;
+	struct sftp_handle h = { 0 };
 	uint32_t code;
 	struct error why = { 0 };
 	if (!sftp_conn_server(c)->fsync)

@@ -18,8 +18,6 @@
 
 #include "base/clean.h"
 
-extern char **environ;
-
 #define LAST_WORDS 1000 /* milliseconds that ssh has to say why it ends */
 
 /* --- the location ----------------------------------------------------------------- */

@@ -50,7 +50,13 @@ static int start(void **state)
 	snprintf(command, sizeof command, "sshd_start %s/ssh && echo $SSHD_PORT $SSHD_PID", folder);
 	if (system("command -v ssh sshd /usr/sbin/sshd >/dev/null") != 0 && system("test -x /usr/sbin/sshd") != 0)
 		return 0;
-	if (shell(command, out, sizeof out) != 0 || sscanf(out, "%d %d", &port, &pid) != 2)
+	char *end = out;
+	bool started = shell(command, out, sizeof out) == 0;
+	if (started) {
+		port = (int)strtol(out, &end, 10);
+		pid = (int)strtol(end, NULL, 10);
+	}
+	if (port <= 0 || pid <= 0)
 		print_message("no sshd: %s\n", out);
 	snprintf(client, sizeof client, "ssh -F %s/ssh/client", folder);
 	setenv("TWOFOLD_SSH", client, 1);
