@@ -206,6 +206,109 @@ test_what_is_lost_comes_from_another_repository() {
 	says 'other keys'
 }
 
+# A second repository with its own key; the first is the environment's.
+copied_to_other() {
+	needs copy
+	printf 'twofold-key-1 %064d\n' 7 >other.key
+	TWOFOLD_TO_PASSWORD_FILE=$PWD/other.key twofold -q copy --to other --init "$@"
+}
+heal_from_other() { twofold repair --from other --from-password-file other.key "$@"; }
+lose_all() { find repo/packs -type f -delete; }
+# Every snapshot gives back what it did.
+remember_all() {
+	local snapshot
+	for snapshot in $(cd repo/snapshots && ls); do twofold -q restore "$snapshot:$PWD/tree" --target "was-$snapshot"; done
+}
+same_all() {
+	local snapshot
+	expect 0 twofold check --read-data
+	for snapshot in $(cd repo/snapshots && ls); do
+		twofold -q restore "$snapshot:$PWD/tree" --target "is-$snapshot"
+		diff -r "was-$snapshot" "is-$snapshot"
+		rm -r "is-$snapshot"
+	done
+}
+
+# There nothing has the same id.
+test_what_is_lost_comes_from_a_copy_with_other_keys() {
+	stored
+	needs repair
+	# Of more parts than an entry holds, and of several chunks.
+	head -c 60000000 /dev/urandom >tree/large
+	mkdir -p tree/deep/er
+	seq 1000 >tree/deep/er/numbers
+	twofold backup tree
+	remember_all
+	copied_to_other
+	cp -a repo whole
+	# Data alone; lists alone; all of it.
+	flip "$(largest_pack)" 100
+	expect 1 twofold repair --dry-run
+	expect 0 heal_from_other
+	grep -q 'chunks taken from the other' out
+	same_all
+	rm -rf repo && cp -a whole repo
+	damage_much
+	expect 0 heal_from_other
+	same_all
+	rm -rf repo && cp -a whole repo
+	lose_all
+	expect 1 heal_from_other --dry-run
+	[ -z "$(find repo/packs -type f)" ]
+	expect 0 heal_from_other
+	same_all
+	expect 0 twofold repair
+	grep -q 'nothing is damaged' out
+	# The other way: the copy heals from what it was copied from.
+	rm -rf repo && cp -a whole repo
+	find other/packs -type f -delete
+	expect 0 env TWOFOLD_REPOSITORY=other TWOFOLD_PASSWORD_FILE=other.key "$TWOFOLD" repair --from repo --from-password-file "$TWOFOLD_PASSWORD_FILE"
+	expect 0 twofold --repo other --password-file other.key check --read-data
+}
+
+test_a_copy_that_has_only_some() {
+	stored
+	needs repair
+	remember_all
+	# Only the first snapshot; the second has a file more, and all else the same.
+	copied_to_other "$(twofold --json snapshots | sed -n 's/.*"type":"snapshot","id":"\([0-9a-f]*\)".*/\1/p' | head -n 1)"
+	lose_all
+	expect 1 heal_from_other
+	grep -q '^hit' out
+	grep -q 'chunks taken from the other' out
+	first=$(for s in was-*; do [ -e "$s/more" ] || echo "${s#was-}"; done)
+	expect 0 twofold restore "$first:$PWD/tree" --target back
+	diff -r "was-$first" back
+	# The data that both had serves the second as soon as its lists are found: out of the files themselves.
+	expect 0 twofold backup tree
+	expect 0 twofold restore "latest:$PWD/tree" --target again
+	diff -r tree again
+	# A copy that lacks data itself gives what it has.
+	rm -rf other repo && twofold init && twofold backup tree
+	copied_to_other
+	flip "$(largest_pack)" 100
+	flip "$(TWOFOLD_REPOSITORY=other largest_pack)" $(($(stat -c %s "$(TWOFOLD_REPOSITORY=other largest_pack)") - 100000))
+	flip "$(largest_pack)" $(($(stat -c %s "$(largest_pack)") - 100000))
+	expect 1 heal_from_other
+	grep -q 'chunks taken from the other' out
+	grep -q '^hit' out
+}
+
+# The same machine, backed up into both: no copies, but the same files.
+test_what_is_lost_comes_from_an_independent_repository() {
+	stored
+	needs repair
+	printf 'twofold-key-1 %064d\n' 7 >other.key
+	twofold --repo other --password-file other.key init
+	twofold --repo other --password-file other.key backup tree
+	flip "$(largest_pack)" 100
+	expect 0 heal_from_other
+	grep -q 'chunks taken from the other' out
+	expect 0 twofold check --read-data
+	expect 0 twofold restore "latest:$PWD/tree" --target back
+	diff -r tree back
+}
+
 test_lost_chunks_come_from_another_repository() {
 	stored
 	needs repair
@@ -313,6 +416,77 @@ test_lost_parts_of_an_image_are_unreadable() {
 	expect 0 twofold image disk
 	expect 0 twofold restore-image latest --target disk3
 	"$TOOLS/imgcmp" disk disk3
+}
+
+# An ext4 filesystem with files of many pieces, and a repository with its image.
+imaged() {
+	needs init image restore-image repair
+	needs_tool mkfs.ext4 debugfs
+	mkdir tree
+	head -c 3000000 /dev/urandom >tree/noise
+	head -c 2000000 /dev/urandom >tree/other
+	seq 100000 >tree/numbers
+	truncate -s 40M disk
+	mkfs.ext4 -q -F -b 1024 -d tree disk
+	# A file in the holes that removed ones left.
+	for i in $(seq 100); do
+		head -c 20000 /dev/urandom >small
+		printf 'write small s%s\n' "$i"
+	done >commands
+	debugfs -w -f commands disk >/dev/null 2>&1
+	for i in $(seq 1 2 99); do echo "rm s$i"; done >commands
+	head -c 1500000 /dev/urandom >pieces
+	echo 'write pieces pieces' >>commands
+	debugfs -w -f commands disk >/dev/null 2>&1
+	twofold init
+	twofold image disk
+}
+
+test_an_image_heals_from_a_copy() {
+	imaged
+	copied_to_other
+	cp -a repo whole
+	flip "$(largest_pack)" 100
+	flip "$(largest_pack)" 4000000
+	expect 1 twofold repair
+	expect 0 heal_from_other
+	expect 0 twofold check --read-data
+	expect 0 twofold restore-image latest --target disk2
+	"$TOOLS/imgcmp" disk disk2
+	rm -rf repo && cp -a whole repo
+	lose_all
+	expect 0 heal_from_other
+	expect 0 twofold check --read-data
+	expect 0 twofold restore-image latest --target disk3
+	"$TOOLS/imgcmp" disk disk3
+	expect 0 twofold cat latest:/pieces
+	cmp out pieces
+}
+
+test_an_image_heals_from_its_disk() {
+	imaged
+	cp -a repo whole
+	cp disk before
+	# All data is lost; since then a file was written over in its place, and another removed.
+	rm "$(largest_pack)"
+	head -c 2000000 /dev/urandom >tree/other
+	printf 'rm other\nwrite tree/other other\nrm s2\n' >commands
+	debugfs -w -f commands disk >/dev/null 2>&1
+	expect 1 twofold repair --originals
+	grep -q 'original files' out
+	grep -q '^hit: .*/other:' out
+	no grep -q '^hit: .*/noise' out
+	no grep -q '^hit: .*/pieces' out
+	expect 0 twofold cat latest:/pieces
+	cmp out pieces
+	expect 0 twofold cat latest:/noise
+	cmp out tree/noise
+	expect 2 twofold repair --disk before
+	# As it was then, from another place.
+	expect 0 twofold repair --originals --disk before
+	expect 0 twofold check --read-data
+	expect 0 twofold restore-image latest --target disk2
+	"$TOOLS/imgcmp" before disk2
 }
 
 # What nobody can read, and would stop every backup.

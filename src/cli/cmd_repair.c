@@ -8,14 +8,15 @@
 #include "repo/repair.h"
 
 struct repair_args {
-	const char *from, *from_password;
+	const char *from, *from_password, *disk;
 	bool originals, cut, dry_run, discard;
 };
 
 static const struct option_spec repair_options[] = {
-	OPTION_TEXT(struct repair_args, from, "from", 0, "LOCATION", "take what is lost from a copy of the repository (cp, rsync, rclone) that has the same keys"),
+	OPTION_TEXT(struct repair_args, from, "from", 0, "LOCATION", "take what is lost from another repository: a copy of this one (twofold copy, or cp, rsync, rclone), or one that the same machines are backed up into"),
 	OPTION_TEXT(struct repair_args, from_password, "from-password-file", 0, "FILE", "its password or key file (default: as for the repository itself)"),
-	OPTION_FLAG(struct repair_args, originals, "originals", 0, "take what is lost from the files that were backed up, where they are unchanged"),
+	OPTION_FLAG(struct repair_args, originals, "originals", 0, "take what is lost from the files and disks that were backed up, where they are unchanged"),
+	OPTION_TEXT(struct repair_args, disk, "disk", 0, "PATH", "with --originals: the disk or file that images were taken of (default: where it was then)"),
 	OPTION_FLAG(struct repair_args, cut, "cut", 0, "write snapshots anew without what stays lost"),
 	OPTION_FLAG(struct repair_args, dry_run, "dry-run", 'n', "only say what is damaged, and what could be done"),
 	OPTION_FLAG(struct repair_args, discard, "discard-aside", 0, "only delete what earlier repairs have replaced and kept"),
@@ -128,6 +129,15 @@ static int open_other(struct cli *cli, const struct repair_args *a, struct repo 
 	return done < 0 ? error_add(err, "--from %s", a->from) : 0;
 }
 
+/* With other keys it has to have snapshots of what was backed up here. */
+static int check_other(struct repo *repo, struct repo *other, const char *name, struct error *err)
+{
+	bool any;
+	if (repair_has_counterparts(repo, other, &any, err) < 0)
+		return error_add(err, "repair: --from %s", name);
+	return any ? 0 : error_set(err, ERR_INVALID, "repair: --from %s has other keys, and holds no snapshot of a machine that was backed up here; nothing can be taken from it", name);
+}
+
 static int discard(struct cli *cli, struct error *err)
 {
 	CLEAN_REPO struct repo *repo = NULL;
@@ -147,11 +157,13 @@ static int repair_run(struct cli *cli, const void *args, struct error *err)
 	struct repair_report report = { 0 };
 	struct progress progress;
 	const struct repair_sink sink = { tell_healed, tell_lost, tell_hit, tell_replaced, cli };
-	struct repair_options options = { .dry_run = a->dry_run, .cut = a->cut, .originals = a->originals, .host = cli_host(), .level = 3, .progress = &progress };
+	struct repair_options options = { .dry_run = a->dry_run, .cut = a->cut, .originals = a->originals, .disk = a->disk, .host = cli_host(), .level = 3, .progress = &progress };
 	if (a->discard)
 		return discard(cli, err);
 	if (a->from_password && !a->from)
 		return cli_usage(cli, err, "repair: --from-password-file says nothing without --from");
+	if (a->disk && !a->originals)
+		return cli_usage(cli, err, "repair: --disk says nothing without --originals");
 	progress_init(&progress, cli_stop_flag());
 	int done = open_entrance(cli, &options, &sink, err);
 	if (done == 0)
@@ -159,7 +171,7 @@ static int repair_run(struct cli *cli, const void *args, struct error *err)
 	if (done == 0)
 		done = open_other(cli, a, &other, err);
 	if (done == 0 && other && !repo_same_chunks(repo, other))
-		done = error_set(err, ERR_INVALID, "repair: --from %s names its chunks by other keys; only a copy that was made with the same keys can be taken from", a->from);
+		done = check_other(repo, other, a->from, err);
 	options.from = other;
 	if (done == 0) {
 		cli_progress_start(cli, &progress, "repairing");
@@ -181,7 +193,7 @@ const struct command command_repair = {
 	.group = GROUP_REPOSITORY,
 	.summary = "heal what is damaged or lost, as far as anything is left to do it with",
 	.about = "Reads and authenticates every object. What is damaged or missing comes back from parity (twofold parity add), bit for bit; a lost index out of the packs; of packs that cannot be healed, what is "
-		 "whole is stored anew. What then still is missing comes from a copy of the repository (--from; one that twofold copy made has keys of its own, restore from that instead), or out of the original files (--originals). Each line that begins with \"hit\" names a "
+		 "whole is stored anew. What then still is missing comes from another repository (--from: a copy of this one, or one that the same machines are backed up into), or out of the original files and disks (--originals). Each line that begins with \"hit\" names a "
 		 "file that lacks something; --cut writes the snapshots anew without that: lost parts of files become holes, and the files are marked as incomplete.\n"
 		 "\n"
 		 "Nothing is overwritten: what is replaced is kept in the repository, below aside/, until --discard-aside.",

@@ -208,6 +208,25 @@ int copy_snapshot(struct copy *c, const struct id *id, const struct snapshot *s,
 	return 0;
 }
 
+int copy_translate(struct copy *c, enum seq_kind kind, const struct id *root, seq_put_fn put, void *cookie, struct error *err)
+{
+	static const struct id unnamed;
+	if (row_set_new(&c->planned, index_row_limit(c->from->index), err) < 0)
+		return -1;
+	c->put = put;
+	c->put_cookie = cookie;
+	c->snapshot = &unnamed;
+	int result = copy_one_list(c, kind, root, false, err);
+	if (result == 0)
+		result = copy_planned(c, err);
+	if (result == 0)
+		result = copy_one_list(c, kind, root, true, err);
+	row_set_done(&c->planned);
+	buf_clear(&c->plan);
+	c->put = NULL;
+	return result;
+}
+
 int copy_vanished(struct copy *c, struct buf *ret, struct error *err)
 {
 	buf_clear(ret);

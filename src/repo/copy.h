@@ -11,6 +11,7 @@
 #define REPO_COPY_H
 
 #include "base/progress.h"
+#include "repo/format/seq.h"
 #include "repo/repo.h"
 
 struct copy_options {
@@ -47,6 +48,9 @@ struct copied {
 int copy_snapshot(struct copy *c, const struct id *id, const struct snapshot *s, struct copied *ret, struct error *err);
 /* Whether the error says that something in the source is damaged or missing, as opposed to: could not be asked for. */
 bool copy_is_damage(const struct error *err);
+/* A list of the source, and all lists below it, as they would be in the target: put gets their pages, and tells their ids there. The data below is read and hashed, as far as it is not remembered; nothing is stored. What the source
+ * lost makes other pages. Errors as of copy_snapshot, where nothing at all can be read. */
+int copy_translate(struct copy *c, enum seq_kind kind, const struct id *root, seq_put_fn put, void *cookie, struct error *err);
 /* The snapshots in the target that are copies from the source, but of none of those that copy_snapshot was asked for: *ret gets their ids. */
 int copy_vanished(struct copy *c, struct buf *ret, struct error *err);
 

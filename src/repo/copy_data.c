@@ -46,7 +46,7 @@ int copy_want(struct copy *c, const struct id *id, struct error *err)
 		return 0;
 	if (found)
 		row_set_add(&c->planned, w.place.row);
-	if (copy_find(c, id, &known, &became, err) < 0 || (known && is_there(c, &became, &known, err) < 0))
+	if (copy_find(c, id, &known, &became, err) < 0 || (known && c->writer && is_there(c, &became, &known, err) < 0))
 		return -1;
 	if (known)
 		return 0;
@@ -126,6 +126,8 @@ static int store_block(struct copy *c, unsigned slot, const struct wanted *w, si
 	const struct pack_chunk *chunks = (const void *)work->chunks.data;
 	size_t good = work->chunks.len / sizeof *chunks;
 	bool whole;
+	if (!c->writer)
+		return 0;
 	if (is_whole(c, w, count, chunks, good, &whole, err) < 0)
 		return -1;
 	if (whole) {
@@ -155,7 +157,11 @@ static int copy_singly(struct copy *c, unsigned slot, const struct wanted *w, si
 			*err = why;
 			return -1;
 		}
-		if ((good && writer_put(c->writer, slot, CHUNK_DATA, work->raw.data, work->raw.len, &id, err) < 0) || id_table_set(c->chunks, &w[i].id, &id, err) < 0)
+		if (good && !c->writer)
+			seal_chunk_id(c->to->keys, CHUNK_DATA, work->raw.data, work->raw.len, &id);
+		else if (good && writer_put(c->writer, slot, CHUNK_DATA, work->raw.data, work->raw.len, &id, err) < 0)
+			return -1;
+		if (id_table_set(c->chunks, &w[i].id, &id, err) < 0)
 			return -1;
 		progress_add(c->options.progress, 0, w[i].place.length);
 	}

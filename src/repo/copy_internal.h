@@ -26,7 +26,9 @@ struct copy {
 	bool *matched;             /* by item of there: a snapshot of the source that still exists */
 	struct buf known;          /* of struct known_copy: what became of the source's snapshots in this run */
 	/* of the snapshot at hand: */
-	struct writer *writer;
+	struct writer *writer;     /* NULL: nothing is stored, see copy_translate */
+	seq_put_fn put;            /* where pages go instead; NULL: to the writer */
+	void *put_cookie;
 	const struct id *snapshot;
 	struct row_set planned;    /* rows of the source's index that were looked at */
 	struct buf plan;           /* of struct wanted */
@@ -49,5 +51,6 @@ int copy_find(struct copy *c, const struct id *id, bool *ret_found, struct id *r
 /* First all data that the snapshot refers to, then its lists; sets the ids in *s to the new ones. */
 int copy_collect(struct copy *c, const struct snapshot *s, struct error *err);
 int copy_rewrite(struct copy *c, struct snapshot *s, struct error *err);
+int copy_one_list(struct copy *c, enum seq_kind kind, const struct id *root, bool write, struct error *err);
 
 #endif

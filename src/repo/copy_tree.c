@@ -75,7 +75,9 @@ static void tell(struct walk *w, const char *area, const struct losses *l)
 
 static int new_writer(struct walk *w, enum seq_kind kind, struct seq_writer **ret, struct error *err)
 {
-	return w->write ? seq_writer_new(ret, kind, writer_put_page, &w->slot, err) : 0;
+	if (!w->write)
+		return 0;
+	return w->c->put ? seq_writer_new(ret, kind, w->c->put, w->c->put_cookie, err) : seq_writer_new(ret, kind, writer_put_page, &w->slot, err);
 }
 
 static int add(struct walk *w, struct seq_writer *writer, const void *key, size_t key_len, uint64_t span, struct error *err)
@@ -422,4 +424,14 @@ int copy_rewrite(struct copy *c, struct snapshot *s, struct error *err)
 {
 	CLEAN(walk_done) struct walk w = walk_begin(c, true);
 	return take_snapshot(&w, s, s, err);
+}
+
+int copy_one_list(struct copy *c, enum seq_kind kind, const struct id *root, bool write, struct error *err)
+{
+	CLEAN(walk_done) struct walk w = walk_begin(c, write);
+	struct losses l = { 0 };
+	struct id became;
+	if ((kind == SEQ_ENTRIES ? take_tree(&w, root, &became, &l, err) : flat_list(&w, kind, root, &became, &l, err)) < 0)
+		return -1;
+	return l.list ? error_set(err, ERR_CORRUPT, "%s", l.first) : 0;
 }

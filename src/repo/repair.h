@@ -2,8 +2,8 @@
 /*
  * Making a damaged repository whole again, as far as anything is left to do it with.
  *
- * Every object is read and authenticated. What is damaged or missing comes back, in this order: from parity; the index out of the packs' own tables; what is whole in a damaged pack, into a new one; chunks from another repository with
- * the same keys; chunks from the original files, where these still hold them. What remains lost is told with the files that it hits and, only if asked for, cut out of the snapshots.
+ * Every object is read and authenticated. What is damaged or missing comes back, in this order: from parity; the index out of the packs' own tables; what is whole in a damaged pack, into a new one; chunks from another repository,
+ * be it one with the same keys or a copy with its own; chunks from the original files and disks, where these still hold them. What remains lost is told with the files that it hits and, only if asked for, cut out of the snapshots.
  * Nothing is overwritten: what is replaced is kept below "aside/" until repair_discard_aside. A repair that was cut off is gone on with by the next one. docs/FORMAT.md, "Repair".
  *
  * It is a session like a writer's; backups may run, but packs that cannot be healed are only replaced while no other session is at work.
@@ -31,7 +31,8 @@ struct repair_sink {
 struct repair_options {
 	bool dry_run;              /* only say what could be done */
 	bool cut;                  /* write snapshots anew without what is lost */
-	bool originals;            /* look for lost chunks in the files that were backed up, on this machine */
+	bool originals;            /* look for lost chunks in the files and disks that were backed up, on this machine */
+	const char *disk;          /* with originals: where the disk of images is now; NULL: where it was */
 	struct repo *from;         /* another repository, its index loaded; NULL: none */
 	const char *host;
 	int level;                 /* zstd */
@@ -53,8 +54,10 @@ struct repair_report {
 
 /* Before the repository can be opened: the header, and the keys, from parity. ret_healed: how many. */
 int repair_entrance(struct store *store, const struct repair_options *options, const struct repair_sink *sink, uint64_t *ret_healed, struct error *err);
-/* Whether both name equal chunks equally: only then can one take chunks from the other. */
+/* Whether both name equal chunks equally. */
 bool repo_same_chunks(const struct repo *a, const struct repo *b);
+/* Where they do not: whether the other has snapshots that can be asked for what is lost here (or nothing here can be asked for). */
+int repair_has_counterparts(struct repo *own, struct repo *other, bool *ret, struct error *err);
 /* 0 also where something stays lost: see the report. The index is loaded anew. */
 int repo_repair(struct repo *r, const struct repair_options *options, const struct repair_sink *sink, struct repair_report *ret, struct error *err);
 /* Deletes what repairs have put aside; ret: objects. */

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Everything that hangs on the snapshots: what no pack has is fetched from another repository or from the original files. Lists that are whole are walked once, those with something lost below them for each
+ * Everything that hangs on the snapshots: what no pack has is fetched from elsewhere (repair_fetch.c). Lists that are whole are walked once, those with something lost below them for each
  * snapshot, so that every file that is hit is named.
  */
 #include "repo/repair_walk.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "repo/repair_copy.h"
+#include "repo/repair_fetch.h"
 
 /* --- sets of ids ----------------------------------------------------------------------------- */
 
@@ -56,89 +55,6 @@ int id_set_add(struct id_set *s, const struct id *id, struct error *err)
 	return 0;
 }
 
-/* --- chunks from elsewhere ------------------------------------------------------------------------ */
-
-/* The chunk was found: stores it, once. */
-static int keep_chunk(struct walk *w, enum chunk_class class, const struct id *id, const void *data, size_t len, uint64_t *counter, struct error *err)
-{
-	if (id_set_has(&w->fetched, id))
-		return 0;
-	++*counter;
-	if (id_set_add(&w->fetched, id, err) < 0)
-		return -1;
-	return w->writer ? writer_put_copy(w->writer, 0, class, data, len, id, err) : 0;
-}
-
-static bool get_from_other(struct walk *w, enum chunk_class class, const struct id *id, struct buf *ret)
-{
-	struct repo *from = w->repair->options->from;
-	return from && repo_get(from, class, id, ret, NULL) == 0;
-}
-
-/* Bytes of the file that was backed up, if they still are what they were. */
-static bool get_from_original(struct walk *w, const struct id *id, uint64_t length, uint64_t offset, struct buf *ret)
-{
-	struct id actual;
-	struct stat st;
-	if (!w->repair->options->originals || !w->on_files || length > SEAL_BLOCK_MAX)
-		return false;
-	buf_add_u8(&w->path, 0);
-	w->path.len--;
-	buf_clear(ret);
-	if (!buf_ok(&w->path) || !buf_reserve(ret, length))
-		return false;
-	CLEAN_FD int fd = open((const char *)w->path.data, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return false;
-	while (ret->len < length) {
-		ssize_t n = pread(fd, ret->data + ret->len, length - ret->len, (off_t)(offset + ret->len));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		ret->len += (size_t)n;
-	}
-	seal_chunk_id(w->repair->repo->keys, CHUNK_DATA, ret->data, ret->len, &actual);
-	return id_equal(&actual, id);
-}
-
-int walk_chunk(struct walk *w, const struct id *id, uint64_t length, uint64_t offset, bool *ret_there, struct error *err)
-{
-	struct place place;
-	CLEAN_BUF struct buf bytes = BUF_INIT;
-	struct repair_report *report = &w->repair->report;
-	if (index_find(w->repair->repo->index, id, ret_there, &place, err) < 0)
-		return -1;
-	if (*ret_there || id_set_has(&w->fetched, id)) {
-		*ret_there = true;
-		return 0;
-	}
-	if (get_from_other(w, CHUNK_DATA, id, &bytes))
-		*ret_there = keep_chunk(w, CHUNK_DATA, id, bytes.data, bytes.len, &report->from_other, err) == 0;
-	else if (get_from_original(w, id, length, offset, &bytes))
-		*ret_there = keep_chunk(w, CHUNK_DATA, id, bytes.data, bytes.len, &report->from_originals, err) == 0;
-	else
-		return id_set_add(&w->lost, id, err);
-	return *ret_there ? 0 : -1;
-}
-
-/* ret_there false: lost. */
-static int fetch_page(struct walk *w, const struct id *id, struct buf *ret, bool *ret_there, struct error *err)
-{
-	struct error why = { 0 };
-	*ret_there = repo_get(w->repair->repo, CHUNK_META, id, ret, &why) == 0;
-	if (*ret_there)
-		return 0;
-	if (why.kind == ERR_NOMEM) {
-		*err = why;
-		return -1;
-	}
-	*ret_there = get_from_other(w, CHUNK_META, id, ret);
-	if (*ret_there)
-		return keep_chunk(w, CHUNK_META, id, ret->data, ret->len, &w->repair->report.from_other, err);
-	return id_set_add(&w->lost, id, err);
-}
-
 /* --- lists -------------------------------------------------------------------------------------------- */
 
 /* expected: what the parent says of the page; NULL for a root. */
@@ -149,7 +65,7 @@ static int walk_page(struct walk *w, enum seq_kind kind, const struct id *id, co
 	struct seq_page view;
 	struct seq_summary sum;
 	bool there;
-	if (fetch_page(w, id, &page, &there, err) < 0)
+	if (fetch_page(w, kind, id, &page, &there, err) < 0)
 		return -1;
 	if (!there || seq_page_open(&view, &sum, kind, page.data, page.len, (struct seq_key){ NULL, 0 }, NULL) < 0 || view.level >= levels ||
 	    (expected && !seq_summary_equal(&sum, &expected->sum)))
@@ -198,10 +114,10 @@ static int note_gap(struct walk *w, void *cookie, uint64_t span, uint64_t record
 	return 0;
 }
 
-static int note_data(struct walk *w, struct losses *l, const struct id *id, uint64_t length, uint64_t chunk_length, uint64_t offset, struct error *err)
+static int note_data(struct walk *w, struct losses *l, const struct id *id, uint64_t length, uint64_t offset, struct error *err)
 {
 	bool there;
-	if (walk_chunk(w, id, chunk_length, offset, &there, err) < 0)
+	if (fetch_chunk(w, id, length, offset, &there, err) < 0)
 		return -1;
 	l->any |= !there;
 	l->bytes += there ? 0 : length;
@@ -213,16 +129,19 @@ static int see_part(struct walk *w, void *cookie, const uint8_t *record, size_t 
 	struct content_part part;
 	if (content_part_decode(&part, record, len, err) < 0)
 		return -1;
-	return part.kind == CONTENT_HOLE ? 0 : note_data(w, cookie, &part.chunk, part.length, part.length, start, err);
+	return part.kind == CONTENT_HOLE ? 0 : note_data(w, cookie, &part.chunk, part.length, start, err);
 }
 
 static int see_range(struct walk *w, void *cookie, const uint8_t *record, size_t len, uint64_t start, struct error *err)
 {
 	struct map_range range;
-	(void)start;
-	if (map_range_decode(&range, record, len, err) < 0)
+	struct losses *l = cookie;
+	bool there = true;
+	if (map_range_decode(&range, record, len, err) < 0 || (range.kind == MAP_DATA && fetch_range(w, &range, start, &there, err) < 0))
 		return -1;
-	return range.kind != MAP_DATA ? 0 : note_data(w, cookie, &range.chunk, range.length, range.chunk_length, 0, err);
+	l->any |= !there;
+	l->bytes += there ? 0 : range.length;
+	return 0;
 }
 
 /* Walks a list unless it is known to be whole, and remembers what it is. */
@@ -251,7 +170,7 @@ static int look_content(struct walk *w, const struct content *c, struct losses *
 	if (c->paged)
 		return look(w, SEQ_CONTENT, &c->root, see_part, l, err);
 	for (size_t i = 0; i < c->count; i++) {
-		if (c->parts[i].kind == CONTENT_CHUNK && note_data(w, l, &c->parts[i].chunk, c->parts[i].length, c->parts[i].length, at, err) < 0)
+		if (c->parts[i].kind == CONTENT_CHUNK && note_data(w, l, &c->parts[i].chunk, c->parts[i].length, at, err) < 0)
 			return -1;
 		at += c->parts[i].length;
 	}
@@ -264,6 +183,8 @@ static void tell_hit(struct walk *w, const char *area, const char *what)
 	const struct repair_sink *sink = p->sink;
 	bool cut = p->options->cut && !p->options->dry_run;
 	const char *path = w->path.len ? (const char *)w->path.data : "/";
+	if (w->mute)
+		return;
 	sink->hit(sink->cookie, w->snapshot, area ? NULL : path, area ? 0 : w->path.len ? w->path.len : 1, area, what, cut);
 	w->repair->report.hits++;
 	w->repair->report.cut_hits += cut;
@@ -324,6 +245,7 @@ static int see_inode(struct walk *w, void *cookie, const uint8_t *record, size_t
 	(void)start;
 	if (inode_record_decode(&inode, record, len, err) < 0)
 		return -1;
+	w->inode = inode.number;
 	return inode.has_content ? look_content(w, &inode.content, cookie, err) : 0;
 }
 
@@ -337,8 +259,14 @@ static int look_volume(struct walk *w, const struct snapshot_volume *v, bool *re
 		snprintf(name, sizeof name, "/p%u", v->number);
 	w->path.len = 0;
 	buf_add(&w->path, name, strlen(name));
-	if (look_entries(w, &v->tree, &tree, err) < 0 || look(w, SEQ_INODES, &v->inodes, see_inode, &inodes, err) < 0)
+	w->root_len = w->path.len;
+	w->volume = v;
+	if (look_entries(w, &v->tree, &tree, err) < 0)
 		return -1;
+	w->in_inodes = true;
+	if (look(w, SEQ_INODES, &v->inodes, see_inode, &inodes, err) < 0)
+		return -1;
+	w->in_inodes = false;
 	snprintf(area, sizeof area, "the inode table of %s", v->number ? name + 1 : "the filesystem");
 	if (inodes.any)
 		tell_bytes(w, area, &inodes);
@@ -351,7 +279,10 @@ static int look_snapshot(struct walk *w, const struct snapshot_entry *e, bool *r
 	struct losses l = { 0 };
 	w->snapshot = &e->id;
 	w->on_files = e->snapshot.kind == SNAPSHOT_FILES;
-	w->path.len = 0;
+	w->path.len = w->root_len = 0;
+	w->volume = NULL;
+	if (w->others)
+		counterparts_of(w->others, &e->id, &e->snapshot);
 	if (w->on_files) {
 		int done = look_entries(w, &e->snapshot.tree, &l, err);
 		*ret_hit = l.any;
@@ -360,8 +291,10 @@ static int look_snapshot(struct walk *w, const struct snapshot_entry *e, bool *r
 	for (size_t i = 0; i < e->snapshot.volume_count; i++)
 		if (look_volume(w, &e->snapshot.volumes[i], ret_hit, err) < 0)
 			return -1;
-	if (look(w, SEQ_MAP, &e->snapshot.map, see_range, &l, err) < 0)
+	w->in_map = true;
+	if (look(w, SEQ_MAP, &e->snapshot.map, see_range, &l, err) < 0 || fetch_from_disk(w, &e->snapshot, err) < 0)
 		return -1;
+	w->in_map = false;
 	if (l.any)
 		tell_bytes(w, "the disk", &l);
 	*ret_hit |= l.any;
@@ -373,11 +306,42 @@ static int look_snapshot(struct walk *w, const struct snapshot_entry *e, bool *r
 static void walk_done(struct walk *w)
 {
 	writer_free(w->writer);
+	counterparts_free(w->others);
 	buf_done(&w->path);
+	buf_done(&w->pieces);
 	id_set_done(&w->clean);
 	id_set_done(&w->hit);
 	id_set_done(&w->lost);
 	id_set_done(&w->fetched);
+}
+
+static int look_round(struct walk *w, const struct snapshot_list *list, bool *hit, bool *ret_any, struct error *err)
+{
+	*ret_any = false;
+	id_set_done(&w->hit);
+	id_set_done(&w->lost);
+	for (size_t i = 0; i < list->count; i++) {
+		hit[i] = false;
+		if (look_snapshot(w, &list->items[i], &hit[i], err) < 0)
+			return -1;
+		*ret_any |= hit[i];
+	}
+	return 0;
+}
+
+/* What is found for one snapshot serves those before it too, and a page that is found names what is to be found below it: so in rounds, until one finds nothing, before anything is told. */
+static int look_rounds(struct walk *w, const struct snapshot_list *list, bool *hit, struct error *err)
+{
+	bool any = true;
+	size_t before;
+	w->mute = true;
+	do {
+		before = w->fetched.count;
+		if (look_round(w, list, hit, &any, err) < 0)
+			return -1;
+	} while (any && w->fetched.count > before);
+	w->mute = false;
+	return any ? look_round(w, list, hit, &any, err) : 0;
 }
 
 static int look_all(struct walk *w, const struct snapshot_list *list, bool *hit, struct error *err)
@@ -386,12 +350,24 @@ static int look_all(struct walk *w, const struct snapshot_list *list, bool *hit,
 	const struct writer_options options = { .slots = 1, .level = p->options->level, .work = WORK_REPAIR, .host = p->options->host, .session = p->session };
 	if (!p->options->dry_run && writer_begin(&w->writer, p->repo, &options, err) < 0)
 		return -1;
-	for (size_t i = 0; i < list->count; i++)
-		if (look_snapshot(w, &list->items[i], &hit[i], err) < 0)
-			return -1;
+	if (look_rounds(w, list, hit, err) < 0)
+		return -1;
 	if (w->writer && writer_flush(w->writer, err) < 0)
 		return -1;
 	writer_free(TAKE(w->writer));
+	counterparts_free(TAKE(w->others));
+	return 0;
+}
+
+/* Whose chunks have our ids, or who else may have what they are made of. */
+static int open_other(struct walk *w, struct error *err)
+{
+	struct repair *p = w->repair;
+	if (!p->options->from)
+		return 0;
+	if (!repo_same_chunks(p->repo, p->options->from))
+		return counterparts_open(&w->others, p->repo, p->options, err);
+	w->twin = p->options->from;
 	return 0;
 }
 
@@ -399,7 +375,7 @@ int repair_snapshots(struct repair *p, struct error *err)
 {
 	CLEAN(walk_done) struct walk w = { .repair = p };
 	CLEAN(snapshot_list_done) struct snapshot_list list = { 0 };
-	if (repo_snapshots(p->repo, &list, err) < 0)
+	if (repo_snapshots(p->repo, &list, err) < 0 || open_other(&w, err) < 0)
 		return -1;
 	CLEAN_FREE bool *hit = calloc(list.count + 1, sizeof *hit);
 	if (!hit)

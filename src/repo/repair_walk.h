@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What the two walks of a repair share: repair_walk.c looks for what is lost and fetches it from elsewhere, repair_cut.c writes snapshots anew without it. */
+/* What the two walks of a repair share: repair_walk.c looks for what is lost (repair_fetch.c gets it from elsewhere), repair_cut.c writes snapshots anew without it. */
 #ifndef REPO_REPAIR_WALK_H
 #define REPO_REPAIR_WALK_H
 
@@ -18,13 +18,24 @@ void id_set_done(struct id_set *s);
 bool id_set_has(const struct id_set *s, const struct id *id);
 int id_set_add(struct id_set *s, const struct id *id, struct error *err);
 
+struct counterparts;
+
 struct walk {
 	struct repair *repair;
 	struct writer *writer;      /* of what is fetched from elsewhere; NULL in a dry run */
+	struct repo *twin;          /* another repository whose chunks have the same ids, or */
+	struct counterparts *others; /* one with other keys; or neither */
+	bool mute;                  /* only looking, nothing is told */
+	/* Where it is: */
 	const struct id *snapshot;
 	bool on_files;              /* the snapshot is one of files: paths are paths of this machine */
-	unsigned depth;
+	const struct snapshot_volume *volume; /* of an image; NULL before its first */
+	bool in_inodes, in_map;     /* in that volume's inode table, in the disk's map; else at path, in the tree */
+	uint64_t inode;
+	size_t root_len;            /* bytes of path before the tree begins: "/p2" */
 	struct buf path;
+	unsigned depth;
+	struct buf pieces;          /* see fetch_range */
 	struct id_set clean, hit;   /* roots of lists, by what is below them */
 	struct id_set lost, fetched; /* chunks and pages */
 };
@@ -37,8 +48,6 @@ struct list_visitor {
 	void *cookie;
 };
 int walk_list(struct walk *w, enum seq_kind kind, const struct id *root, const struct list_visitor *visitor, struct error *err);
-/* Whether the chunk is in a pack; if not, and it can be had from elsewhere, it is stored. offset: in the file at w->path. */
-int walk_chunk(struct walk *w, const struct id *id, uint64_t length, uint64_t offset, bool *ret_there, struct error *err);
 
 /* repair_cut.c: the snapshot anew, without what w->hit and w->lost say; the old one goes aside. */
 int repair_cut(struct walk *w, const struct id *id, struct snapshot *s, struct error *err);
