@@ -50,6 +50,7 @@ static int parse_command(struct cli *cli, struct line *line, struct error *err)
 {
 	struct option_target common = { common_options, &cli->common };
 	int operands, at;
+	options_init(&common);
 	if (options_parse(line->argc, line->argv, &common, 1, true, &operands, &at, err) < 0)
 		return cli_usage(cli, err, "%s (twofold help)", err->text);
 	if (at >= line->argc) {

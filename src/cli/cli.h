@@ -103,12 +103,15 @@ struct option_spec {
 	{ name, letter, OPTION_KIND_CHOICE, OPTION_AT(type, member, unsigned), value, help, choices, 0, 0, 0 }
 #define OPTION_END { NULL, 0, OPTION_KIND_FLAG, 0, NULL, NULL, NULL, 0, 0, 0 }
 
+#define CACHE_SIZE_UNSET UINT64_MAX
+
 /* The options that every command takes. */
 struct cli_common {
 	const char *repository;    /* --repo: as given; NULL: see location.h */
 	const char *password_file; /* --password-file; NULL: see password.h */
 	bool recovery_key;         /* --recovery-key: see password.h */
 	bool json, quiet, no_cache, help;
+	uint64_t cache_size;       /* --cache-size; CACHE_SIZE_UNSET: see session.c */
 	unsigned verbose;
 };
 

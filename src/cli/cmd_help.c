@@ -22,6 +22,29 @@ static const char passwords_text[] =
 	"TWOFOLD_TO_PASSWORD_COMMAND, a prompt; with --from the same with FROM.\n"
 	"A new password (key add, key change) comes from --new-password-file, TWOFOLD_NEW_PASSWORD, or a prompt.\n";
 
+static const char cache_text[] =
+	"What is kept on this machine, in ${XDG_CACHE_HOME:-~/.cache}/twofold/REPOSITORY-ID; removing it at any time costs nothing but time:\n"
+	"  index/    which chunk lies where, fetched once\n"
+	"  blocks/   of repositories behind a network: what was read or written of folders' contents, snapshots and the log, so that\n"
+	"            ls, cat, find and the next backup need not fetch it again; encrypted as it is in the repository\n"
+	"--cache-size SIZE (or TWOFOLD_CACHE_SIZE) limits blocks/ of all repositories together, by default to 1 GiB; what was not used\n"
+	"for the longest time goes first, and 0 keeps nothing there. index/ is not limited: without it every command would fetch it whole,\n"
+	"and hold it in memory. --no-cache neither uses nor writes any of it. check and repair never believe blocks/: they ask the repository.\n";
+
+static const struct {
+	const char *name, *text;
+} topics[] = { { "passwords", passwords_text }, { "cache", cache_text } };
+
+static int show_topic(struct cli *cli, const char *name)
+{
+	for (size_t i = 0; i < sizeof topics / sizeof *topics; i++)
+		if (strcmp(name, topics[i].name) == 0) {
+			cli_print(cli, "%s", topics[i].text);
+			return 0;
+		}
+	return -1;
+}
+
 static int show_command(struct cli *cli, const char *name)
 {
 	for (size_t i = 0; cli->commands[i]; i++)
@@ -43,18 +66,14 @@ static int help_run(struct cli *cli, const void *args, struct error *err)
 	char name[64];
 	snprintf(name, sizeof name, "%s%s%s", cli->operands[0], cli->operand_count > 1 ? " " : "",
 	         cli->operand_count > 1 ? cli->operands[1] : "");
-	if (strcmp(name, "passwords") == 0) {
-		cli_print(cli, "%s", passwords_text);
-		return 0;
-	}
-	if (show_command(cli, name) == 0 || help_group(cli, name))
+	if (show_topic(cli, name) == 0 || show_command(cli, name) == 0 || help_group(cli, name))
 		return 0;
 	return cli_usage(cli, err, "there is no command %s (twofold help lists them)", name);
 }
 
 const struct command command_help = {
 	.name = "help", .group = GROUP_OTHER, .summary = "show this list, or a command's options and examples",
-	.operands = "[COMMAND | passwords]", .max_operands = 2,
+	.operands = "[COMMAND | passwords | cache]", .max_operands = 2,
 	.examples = "twofold help backup\ntwofold help passwords",
 	.run = help_run,
 };

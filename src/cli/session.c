@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/location.h"
+#include "cli/options.h"
 #include "cli/parity.h"
 #include "cli/password.h"
 
@@ -164,18 +165,35 @@ void cli_watch_store(struct cli *cli, struct store *store)
 	store_set_watch(store, &watch);
 }
 
+#define CACHE_SIZE (1ull << 30)
+
+static int cache_size(const struct cli *cli, uint64_t *ret, struct error *err)
+{
+	const char *text = getenv("TWOFOLD_CACHE_SIZE");
+	*ret = cli->common.cache_size;
+	if (*ret != CACHE_SIZE_UNSET)
+		return 0;
+	*ret = CACHE_SIZE;
+	if (text && *text && !option_parse_size(text, ret))
+		return error_set(err, ERR_INVALID, "TWOFOLD_CACHE_SIZE is '%s'; it must be a size such as 500M or 2G", text);
+	return 0;
+}
+
 static int open_at(struct cli *cli, const struct location *location, unsigned flags, struct repo **ret, struct secret *ret_secret, struct error *err)
 {
 	CLEAN_SECRET struct secret secret = { 0 };
 	CLEAN_FREE char *cache = NULL;
 	CLEAN_REPO struct repo *repo = NULL;
-	if (check_location(cli, location, flags, err) < 0)
+	uint64_t limit;
+	if (cache_size(cli, &limit, err) < 0 || check_location(cli, location, flags, err) < 0)
 		return -1;
 	if (!cli->common.no_cache && location_cache(&cache, "", NULL) < 0)
 		cache = NULL; /* no home folder: works without */
 	if (unlock(cli, location, cache, flags, &repo, &secret, err) < 0)
 		return -1;
 	cli_watch_store(cli, repo->store);
+	if (repo->store->promises.remote)
+		repo_cache_blocks(repo, limit);
 	if ((flags & SESSION_INDEX) && repo_load_index(repo, err) < 0)
 		return -1;
 	*ret = TAKE(repo);

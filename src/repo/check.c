@@ -283,6 +283,7 @@ int repo_check(struct repo *r, const struct check_options *options, const struct
 {
 	CLEAN(check_done) struct check c = { .repo = r, .options = options, .sink = sink, .lock = PTHREAD_MUTEX_INITIALIZER };
 	CLEAN_BUF struct buf snapshots = BUF_INIT;
+	repo_cache_blocks(r, 0); /* what the store holds is looked at, not what it held once */
 	if (list_ids(&c, object_prefix(SEAL_SNAPSHOT), &snapshots, err) < 0 || load_index(&c, err) < 0)
 		return -1;
 	if (check_keys(&c, err) < 0 || check_documents(&c, SEAL_SESSION, check_session, err) < 0 ||

@@ -102,6 +102,12 @@ void coder_give(struct coder_pool *p, struct block_reader *r)
 	pthread_mutex_unlock(&p->lock);
 }
 
+void coder_forget(struct block_reader *r)
+{
+	seal_cipher_free(r->cipher);
+	r->cipher = NULL;
+}
+
 bool coder_is_for(const struct block_reader *r, const struct id *pack, enum seal_kind kind)
 {
 	return r->cipher && r->kind == kind && id_equal(&r->pack, pack);

@@ -37,6 +37,8 @@ struct block_reader *coder_take(struct coder_pool *p, struct error *err);
 void coder_give(struct coder_pool *p, struct block_reader *r);
 /* Makes r's cipher that of the pack. */
 int coder_for_pack(struct block_reader *r, const struct seal_keys *keys, const struct seal_by *by, const struct id *pack, enum seal_kind kind, struct error *err);
+/* Makes it that of none. */
+void coder_forget(struct block_reader *r);
 /* Whether it is that already. */
 bool coder_is_for(const struct block_reader *r, const struct id *pack, enum seal_kind kind);
 

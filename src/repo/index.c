@@ -264,6 +264,19 @@ int index_packs(const struct index *x, struct buf *ret, struct error *err)
 	return 0;
 }
 
+/* Ids are random: their sum modulo 2 will do. */
+void index_fingerprint(const struct index *x, struct id *ret)
+{
+	*ret = (struct id){ 0 };
+	for (size_t i = 0; i < x->count; i++) {
+		const struct loaded *s = &x->segments[i];
+		const uint8_t *ids = s->merged ? s->stands : s->id.b;
+		size_t len = s->gone ? 0 : s->merged ? s->stand_count * ID_SIZE : ID_SIZE;
+		for (size_t at = 0; at < len; at++)
+			ret->b[at % ID_SIZE] ^= ids[at];
+	}
+}
+
 bool index_segment_is_gone(const struct index *x, size_t i)
 {
 	return x->segments[i].gone;

@@ -79,6 +79,9 @@ void index_forget_claims(struct index *x);
 /* Replaces *ret by the ids of all packs that segments name, ordered: see ids.h. */
 int index_packs(const struct index *x, struct buf *ret, struct error *err);
 
+/* Another one for other segments, the same for the same, whatever is merged or in the cache. */
+void index_fingerprint(const struct index *x, struct id *ret);
+
 /* Segments that were forgotten still have their number: index_segment_is_gone. */
 size_t index_segments(const struct index *x);
 bool index_segment_is_gone(const struct index *x, size_t i);

@@ -79,7 +79,8 @@ static int read_entry(struct repo *r, const struct id *id, struct repo_log *l, s
 	struct error why = { 0 };
 	char key[OBJECT_KEY_MAX];
 	object_key(SEAL_LOG, id, key);
-	if (object_read(r->store, r->keys, SEAL_LOG, id, ENTRY_BYTES_MAX, NULL, &bytes, &why) < 0 || log_entry_decode(&e, bytes.data, bytes.len, &why) < 0) {
+	struct seal_by by;
+	if (repo_read_object(r, SEAL_LOG, id, ENTRY_BYTES_MAX, NULL, &by, &bytes, &why) < 0 || log_entry_decode(&e, bytes.data, bytes.len, &why) < 0) {
 		if (why.kind == ERR_NOMEM)
 			return error_set(err, ERR_NOMEM, "read the log: out of memory");
 		if (why.kind == ERR_NOT_FOUND)

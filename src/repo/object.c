@@ -129,35 +129,42 @@ static bool session_may_write(enum seal_kind kind)
 int object_read_by(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, size_t max, struct id *ret_session, struct seal_by *ret_by,
                    struct buf *ret, struct error *err)
 {
-	CLEAN(seal_cipher_cleanup) struct seal_cipher *cipher = NULL;
-	CLEAN_BUF struct buf object = BUF_INIT, plain = BUF_INIT;
+	CLEAN_BUF struct buf object = BUF_INIT;
 	char key[OBJECT_KEY_MAX];
 	object_key(kind, id, key);
-	if (store_read(store, key, max, &object, err) < 0)
-		return -1;
-	if (object.len < OBJECT_HEADER_SIZE + SEAL_TAG_SIZE + INNER_HEAD)
-		return error_set(err, ERR_CORRUPT, "%s is cut short (%zu bytes)", key, object.len);
+	return store_read(store, key, max, &object, err) < 0 ? -1 : object_open(keys, kind, id, &object, ret_session, ret_by, ret, err);
+}
+
+int object_open(const struct seal_keys *keys, enum seal_kind kind, const struct id *id, const struct buf *object, struct id *ret_session, struct seal_by *ret_by, struct buf *ret,
+                struct error *err)
+{
+	CLEAN(seal_cipher_cleanup) struct seal_cipher *cipher = NULL;
+	CLEAN_BUF struct buf plain = BUF_INIT;
+	char key[OBJECT_KEY_MAX];
+	object_key(kind, id, key);
+	if (object->len < OBJECT_HEADER_SIZE + SEAL_TAG_SIZE + INNER_HEAD)
+		return error_set(err, ERR_CORRUPT, "%s is cut short (%zu bytes)", key, object->len);
 	struct seal_by by;
-	if (check_head(object.data, kind, id, key, &by, err) < 0)
+	if (check_head(object->data, kind, id, key, &by, err) < 0)
 		return -1;
 	if (by.how == SEAL_BY_SESSION && !session_may_write(kind))
 		return error_set(err, ERR_CORRUPT, "%s is sealed by a write-only key, which may not write such a thing", key);
 	if (seal_cipher_new(&cipher, keys, &by, kind, id, err) < 0)
 		return error_add(err, "open %s", key);
-	if (!buf_reserve(&plain, object.len))
+	if (!buf_reserve(&plain, object->len))
 		return error_set(err, ERR_NOMEM, "read %s: out of memory", key);
 	uint64_t counter = 0;
-	for (size_t at = OBJECT_HEADER_SIZE; at < object.len; counter++) {
-		size_t n = object.len - at;
+	for (size_t at = OBJECT_HEADER_SIZE; at < object->len; counter++) {
+		size_t n = object->len - at;
 		if (n > OBJECT_MESSAGE + SEAL_TAG_SIZE)
 			n = OBJECT_MESSAGE + SEAL_TAG_SIZE;
-		if (n <= SEAL_TAG_SIZE || seal_decrypt(cipher, counter, object.data + at, n, plain.data + plain.len, NULL) < 0)
+		if (n <= SEAL_TAG_SIZE || seal_decrypt(cipher, counter, object->data + at, n, plain.data + plain.len, NULL) < 0)
 			return error_set(err, ERR_CORRUPT, "%s is damaged: it does not authenticate; run twofold check", key);
 		plain.len += n - SEAL_TAG_SIZE;
 		at += n;
 	}
 	uint64_t len = get_le64(plain.data + ID_SIZE);
-	if (memcmp(plain.data, object.data + 48, ID_SIZE) != 0 || len > plain.len - INNER_HEAD)
+	if (memcmp(plain.data, object->data + 48, ID_SIZE) != 0 || len > plain.len - INNER_HEAD)
 		return error_set(err, ERR_CORRUPT, "%s is damaged: its inner header does not agree", key);
 	if (plain.len != padded(INNER_HEAD + len) || !is_zero(plain.data + INNER_HEAD + len, plain.len - INNER_HEAD - (size_t)len))
 		return error_set(err, ERR_CORRUPT, "%s is not padded as it must be", key);

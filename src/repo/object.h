@@ -35,4 +35,8 @@ int object_read(struct store *store, const struct seal_keys *keys, enum seal_kin
 int object_read_by(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, size_t max, struct id *ret_session, struct seal_by *ret_by,
                    struct buf *ret, struct error *err);
 
+/* The same of an object that is at hand as it lies in the store. */
+int object_open(const struct seal_keys *keys, enum seal_kind kind, const struct id *id, const struct buf *object, struct id *ret_session, struct seal_by *ret_by, struct buf *ret,
+                struct error *err);
+
 #endif

@@ -3,12 +3,26 @@
 #include <time.h>
 
 #include "repo/format/pack.h"
+#include "repo/block_cache.h"
 #include "repo/coders.h"
 #include "repo/object.h"
 #include "repo/repo.h"
 
 /* What is fetched at once for who reads on. */
 #define AHEAD (4u << 20)
+
+static int read_pack_head(struct repo *r, const struct place *place, const char *key, struct pack_header *ret, struct error *err)
+{
+	struct block_cache *cache = place->kind == SEAL_PACK_META ? r->blocks : NULL;
+	CLEAN_BUF struct buf cached = BUF_INIT;
+	uint8_t head[PACK_HEADER_SIZE];
+	if (block_cache_get(cache, &place->pack, BLOCK_CACHE_HEAD, sizeof head, &cached) && cached.len == sizeof head && pack_header_decode(ret, cached.data, NULL) == 0)
+		return 0;
+	if (r->store->ops->get(r->store, key, 0, head, sizeof head, err) < 0 || pack_header_decode(ret, head, err) < 0)
+		return -1;
+	block_cache_put(cache, &place->pack, BLOCK_CACHE_HEAD, head, sizeof head);
+	return 0;
+}
 
 /* The cipher of the pack. Of a session's own key only the pack itself says which session. */
 static int cipher_for(struct repo *r, struct block_reader *reader, const struct place *place, const char *key, struct error *err)
@@ -17,9 +31,8 @@ static int cipher_for(struct repo *r, struct block_reader *reader, const struct 
 	if (coder_is_for(reader, &place->pack, place->kind))
 		return 0;
 	if (by.how != SEAL_BY_MASTER) {
-		uint8_t head[PACK_HEADER_SIZE];
 		struct pack_header header;
-		if (r->store->ops->get(r->store, key, 0, head, sizeof head, err) < 0 || pack_header_decode(&header, head, err) < 0)
+		if (read_pack_head(r, place, key, &header, err) < 0)
 			return -1;
 		by = header.by;
 	}
@@ -56,14 +69,54 @@ static int fetch(struct repo *r, const struct place *place, size_t len, struct b
 	return 0;
 }
 
+/* What does not open is dropped, with the head by which it may have been tried in vain. */
+static bool read_cached(struct repo *r, struct block_reader *reader, const struct place *place, struct buf *ret)
+{
+	if (place->kind != SEAL_PACK_META || !block_cache_get(r->blocks, &place->pack, place->block, place->sealed_length, &reader->sealed))
+		return false;
+	if (reader->sealed.len == place->sealed_length && open_block(r, reader, place, reader->sealed.data, NULL, ret, NULL) == 0)
+		return true;
+	block_cache_drop(r->blocks, &place->pack, place->block);
+	block_cache_drop(r->blocks, &place->pack, BLOCK_CACHE_HEAD);
+	coder_forget(reader);
+	return false;
+}
+
+static int read_block(struct repo *r, struct block_reader *reader, const struct place *place, struct buf *ret, struct error *err)
+{
+	if (read_cached(r, reader, place, ret))
+		return 0;
+	if (fetch(r, place, place->sealed_length, &reader->sealed, err) < 0 || open_block(r, reader, place, reader->sealed.data, NULL, ret, err) < 0)
+		return -1;
+	if (place->kind == SEAL_PACK_META)
+		block_cache_put(r->blocks, &place->pack, place->block, reader->sealed.data, place->sealed_length);
+	return 0;
+}
+
 int repo_read_block(struct repo *r, const struct place *place, struct buf *ret, struct error *err)
 {
 	struct block_reader *reader = coder_take(r->coders, err);
 	if (!reader)
 		return -1;
-	int done = fetch(r, place, place->sealed_length, &reader->sealed, err) < 0 ? -1 : open_block(r, reader, place, reader->sealed.data, NULL, ret, err);
+	int done = read_block(r, reader, place, ret, err);
 	coder_give(r->coders, reader);
 	return done;
+}
+
+int repo_read_object(struct repo *r, enum seal_kind kind, const struct id *id, size_t max, struct id *ret_session, struct seal_by *ret_by, struct buf *ret, struct error *err)
+{
+	CLEAN_BUF struct buf object = BUF_INIT;
+	char key[OBJECT_KEY_MAX];
+	if (block_cache_get(r->blocks, id, BLOCK_CACHE_OBJECT, max, &object)) {
+		if (object_open(r->keys, kind, id, &object, ret_session, ret_by, ret, NULL) == 0)
+			return 0;
+		block_cache_drop(r->blocks, id, BLOCK_CACHE_OBJECT);
+	}
+	object_key(kind, id, key);
+	if (store_read(r->store, key, max, &object, err) < 0 || object_open(r->keys, kind, id, &object, ret_session, ret_by, ret, err) < 0)
+		return -1;
+	block_cache_put(r->blocks, id, BLOCK_CACHE_OBJECT, object.data, object.len);
+	return 0;
 }
 
 static bool is_ahead(const struct read_ahead *a, const struct place *place)

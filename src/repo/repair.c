@@ -381,6 +381,7 @@ static int do_repair(struct repair *p, struct error *err)
 int repo_repair(struct repo *r, const struct repair_options *options, const struct repair_sink *sink, struct repair_report *ret, struct error *err)
 {
 	CLEAN(repair_done) struct repair p = { .repo = r, .options = options, .sink = sink };
+	repo_cache_blocks(r, 0); /* as in a check */
 	if (do_repair(&p, err) < 0)
 		return error_add(err, "repair");
 	*ret = p.report;

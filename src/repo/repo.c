@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "repo/block_cache.h"
 #include "repo/ids.h"
 #include "repo/coders.h"
 #include "repo/keys.h"
@@ -194,6 +195,7 @@ void repo_free(struct repo *r)
 		return;
 	index_free(r->index);
 	coder_pool_free(r->coders);
+	block_cache_free(r->blocks);
 	if (r->log)
 		repo_log_done(r->log);
 	free(r->log);
@@ -202,6 +204,23 @@ void repo_free(struct repo *r)
 	store_close(r->store);
 	free(r->cache);
 	free(r);
+}
+
+void repo_cache_blocks(struct repo *r, uint64_t limit)
+{
+	block_cache_free(TAKE(r->blocks));
+	if (limit && r->cache && !seal_is_write_only(r->keys)) /* which reads nothing */
+		r->blocks = block_cache_new(r->cache, limit);
+}
+
+/* Packs that are in no segment any more were deleted. */
+static void tidy_blocks(struct repo *r)
+{
+	CLEAN_BUF struct buf packs = BUF_INIT;
+	struct id state;
+	index_fingerprint(r->index, &state);
+	if (!block_cache_is_tidy(r->blocks, &state) && index_packs(r->index, &packs, NULL) == 0)
+		block_cache_tidy(r->blocks, &state, &packs);
 }
 
 /* With a write-only key the cache is all that is known of the index, so nothing of another key may be in it. */
@@ -227,6 +246,8 @@ int repo_load_index(struct repo *r, struct error *err)
 		return -1;
 	int done = index_open(&r->index, r->store, r->keys, folder, err);
 	free(folder);
+	if (done == 0 && r->blocks)
+		tidy_blocks(r);
 	return done;
 }
 
@@ -255,7 +276,7 @@ int repo_snapshot_read(struct repo *r, const struct id *id, struct snapshot *ret
 	struct seal_by by;
 	struct snapshot snapshot = { 0 };
 	object_key(SEAL_SNAPSHOT, id, key);
-	if (object_read_by(r->store, r->keys, SEAL_SNAPSHOT, id, SNAPSHOT_BYTES_MAX, &session, &by, &bytes, err) < 0)
+	if (repo_read_object(r, SEAL_SNAPSHOT, id, SNAPSHOT_BYTES_MAX, &session, &by, &bytes, err) < 0)
 		return -1;
 	if (snapshot_decode(&snapshot, bytes.data, bytes.len, err) < 0)
 		return error_add(err, "%s", key);

@@ -34,6 +34,7 @@ struct repo {
 	struct index *index;      /* NULL before repo_load_index */
 	char *cache;              /* folder for this repository, or NULL */
 	struct coder_pool *coders;
+	struct block_cache *blocks; /* what was read of metadata packs, and snapshots; NULL: none is kept */
 	struct repo_log *log;     /* as it was at the first entry that this process wrote, and its own since; NULL before */
 	_Atomic int64_t refreshed_at; /* when a missing chunk last made a reader refresh the index, in seconds of the monotonic clock */
 };
@@ -48,6 +49,9 @@ int repo_open(struct repo **ret, const char *location, const struct repo_secret 
 /* The same on a store that is open already: init borrows it, the repository owns it from here on, also on failure. */
 int repo_init_store(struct store *store, const struct repo_secret *secret, const char *label, struct error *err);
 int repo_open_store(struct repo **ret, struct store *store, const struct repo_secret *secret, const char *cache_root, struct error *err);
+/* From here on what is read of metadata packs, and snapshots, is kept in the local cache, at most limit bytes of all repositories below cache_root together (repo/block_cache.h); 0: not, or not any more. Nothing is done where
+ * there is no cache. For stores behind a network: a local folder is no faster for it. Not while another thread uses r. */
+void repo_cache_blocks(struct repo *r, uint64_t limit);
 void repo_free(struct repo *r);
 DEFINE_CLEAN(repo, repo_free)
 #define CLEAN_REPO CLEAN(repo_cleanup)
@@ -94,6 +98,9 @@ int repo_snapshot_find(struct repo *r, const char *name, struct id *ret_id, stru
  * A store that lets nothing be deleted: ERR_AUTH, or what the store says, with what to do. */
 int repo_snapshot_forget(struct repo *r, const struct id *id, struct error *err);
 
+/* An immutable sealed object, out of the cache where it is there: like object_read_by (repo/object.h). */
+int repo_read_object(struct repo *r, enum seal_kind kind, const struct id *id, size_t max, struct id *ret_session, struct seal_by *ret_by, struct buf *ret, struct error *err);
+
 /* --- reading chunks: from any thread --------------------------------------------- */
 /* Replaces *ret by the chunk's bytes, authenticated and hashed. ERR_NOT_FOUND: in no segment.
  * A chunk or pack that is missing may have been moved by a collector: the index is then refreshed and the chunk looked up once more. */
@@ -102,9 +109,9 @@ int repo_get(struct repo *r, enum chunk_class class, const struct id *id, struct
 int repo_get_range(struct repo *r, enum chunk_class class, const struct id *id, uint32_t offset, void *data, size_t len, struct error *err);
 /* After something was missing, looked up at the given index_generation: true when it is worth looking again. */
 bool repo_refresh_index(struct repo *r, unsigned generation);
-/* The raw bytes of the block at place, authenticated; chunks in it are not hashed. Bypasses the cache of blocks. ERR_NOT_FOUND: the pack is gone, perhaps moved. */
+/* The raw bytes of the block at place, authenticated; chunks in it are not hashed. Bypasses the decoded blocks that are kept in memory; the local cache (repo_cache_blocks) counts. ERR_NOT_FOUND: the pack is gone, perhaps moved. */
 int repo_read_block(struct repo *r, const struct place *place, struct buf *ret, struct error *err);
-/* The same for who reads many blocks of a pack in order of their offsets: the store is asked for up to 4 MiB at once, but for nothing from the pack's byte end on. ahead starts
+/* The same from the store alone, for who reads many blocks of a pack in order of their offsets: the store is asked for up to 4 MiB at once, but for nothing from the pack's byte end on. ahead starts
  * zeroed, and belongs to one thread. */
 struct read_ahead {
 	struct id pack;

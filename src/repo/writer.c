@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "repo/block_cache.h"
 #include "repo/leftovers.h"
 #include "repo/log.h"
 #include "repo/object.h"
@@ -209,6 +210,13 @@ static bool reads_back(struct writer *w, struct lane_slot *s, const struct packe
 	return at == s->decoded.len;
 }
 
+/* The next run looks first at what this one writes. Of a pack that is never committed it is dropped some day. */
+static void keep_block(struct writer *w, const struct lane_slot *s, const struct packed *where)
+{
+	if (where->kind == SEAL_PACK_META)
+		block_cache_put(w->repo->blocks, &where->id, (uint32_t)where->counter, s->sealed.data, s->sealed.len);
+}
+
 static int put_block(struct writer *w, struct lane_slot *s, enum chunk_class class, const void *raw, size_t len, const struct pack_chunk *chunks, size_t count,
                      struct error *err)
 {
@@ -222,6 +230,7 @@ static int put_block(struct writer *w, struct lane_slot *s, enum chunk_class cla
 	if (!ok)
 		return error_set(err, ERR_CORRUPT,
 		                 "read back a block before storing it: it does not decode to what was hashed; this points to faulty memory or a faulty processor, nothing of it was stored");
+	keep_block(w, s, &where);
 	atomic_fetch_add_explicit(&w->added_raw, len, memory_order_relaxed);
 	atomic_fetch_add_explicit(&w->added_stored, s->sealed.len, memory_order_relaxed);
 	return 0;
@@ -306,6 +315,7 @@ int writer_put_block(struct writer *w, unsigned slot, enum chunk_class class, co
 	for (size_t i = 0; i < count; i++)
 		if (index_claim_copy(w->repo->index, &chunks[i].id) < 0)
 			return error_set(err, ERR_NOMEM, "store a block: out of memory");
+	keep_block(w, s, &where);
 	atomic_fetch_add_explicit(&w->added_raw, raw_length, memory_order_relaxed);
 	atomic_fetch_add_explicit(&w->added_stored, s->sealed.len, memory_order_relaxed);
 	return 0;
