@@ -107,7 +107,7 @@ test_keys_that_go_back_in_time() {
 # A repository from before there was a log: it begins with what is there.
 test_begins_with_what_is_there() {
 	two_backups
-	rm -r "$TWOFOLD_REPOSITORY/log"
+	rm -r "$TWOFOLD_REPOSITORY/log" "$HOME/.local/state" # nor did anybody sign
 	expect 0 twofold snapshots --no-cache
 	expect 0 twofold backup tree --no-cache
 	export XDG_CACHE_HOME=$PWD/elsewhere # this machine's memory knows of the log that is gone

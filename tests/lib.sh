@@ -24,7 +24,7 @@ cleanup() {
 }
 trap cleanup EXIT
 while read -r name; do unset "$name"; done < <(compgen -e TWOFOLD_)
-unset XDG_DATA_HOME XDG_CONFIG_HOME XDG_CACHE_HOME
+unset XDG_DATA_HOME XDG_CONFIG_HOME XDG_CACHE_HOME XDG_STATE_HOME
 export LC_ALL=C.UTF-8 TZ=UTC
 umask 022
 {

@@ -6,7 +6,7 @@
 #include "cli/session.h"
 #include "cli/show.h"
 #include "cli/text.h"
-#include "repo/log.h"
+#include "repo/signers.h"
 
 struct snapshots_args {
 	struct snapshot_filter filter;
@@ -92,8 +92,22 @@ static void warn_each(struct cli *cli, const char *kind, const struct buf *ids, 
 	}
 }
 
+/* Whose signatures they bear. */
+static int look_at_signers(struct cli *cli, struct repo *repo, const struct repo_log *l, const struct snapshot_list *list, struct error *err)
+{
+	CLEAN(signers_judgement_done) struct signers_judgement j = { 0 };
+	if (signers_judge(repo, l, list, false, &j, err) < 0)
+		return -1;
+	for (size_t i = 0; i < j.count; i++) {
+		char hex[ID_HEX_SIZE], text[SIGNERS_TEXT_MAX];
+		id_to_hex(&j.items[i].id, hex);
+		cli_warn(cli, "%s %.16s %s", j.items[i].is_entry ? "log" : "snapshot", hex, signers_text(l, &j.items[i], text));
+	}
+	return 0;
+}
+
 /* What the log says of it. A warning is for what no sound storage does. */
-static int compare_log(struct cli *cli, struct repo *repo, struct error *err)
+static int compare_log(struct cli *cli, struct repo *repo, const struct snapshot_list *list, struct error *err)
 {
 	CLEAN(log_findings_done) struct log_findings f = { 0 };
 	if (repo_log_compare(repo, &f, err) < 0)
@@ -102,13 +116,14 @@ static int compare_log(struct cli *cli, struct repo *repo, struct error *err)
 	warn_each(cli, "snapshot", &f.returned, LOG_RETURNED);
 	warn_each(cli, "log", &f.missing, LOG_MISSING);
 	warn_each(cli, "log", &f.lost, LOG_LOST);
+	warn_each(cli, "log", &f.log.changed, LOG_CHANGED);
 	if (f.older_keys)
 		cli_warn(cli, LOG_OLDER_KEYS);
 	if (f.damaged)
 		cli_warn(cli, "%zu entries of the log cannot be read: %s", f.damaged, f.first_error.text);
 	if (f.exists && f.unlogged.len)
 		cli_say(cli, "%zu snapshots are not in the log yet: of a write-only key, an older program, or a backup that was interrupted at its very end; the next backup with another key takes them in\n", f.unlogged.len / ID_SIZE);
-	return 0;
+	return look_at_signers(cli, repo, &f.log, list, err);
 }
 
 static int snapshots_run(struct cli *cli, const void *args, struct error *err)
@@ -116,7 +131,7 @@ static int snapshots_run(struct cli *cli, const void *args, struct error *err)
 	CLEAN_REPO struct repo *repo = NULL;
 	CLEAN(snapshot_list_done) struct snapshot_list list = { 0 };
 	const struct snapshots_args *a = args;
-	if (cli_open_repo(cli, 0, &repo, err) < 0 || (a->accept && repo_log_accept(repo, err) < 0) || repo_snapshots(repo, &list, err) < 0)
+	if (cli_open_repo(cli, 0, &repo, err) < 0 || (a->accept && (repo_log_accept(repo, err) < 0 || signers_accept(repo, err) < 0)) || repo_snapshots(repo, &list, err) < 0)
 		return -1;
 	if (print(cli, &list, args, err) < 0)
 		return -1;
@@ -124,7 +139,7 @@ static int snapshots_run(struct cli *cli, const void *args, struct error *err)
 		cli_warn(cli, "%zu snapshots cannot be read: %s", list.damaged, list.first_error.text);
 	if (list.unconfirmed)
 		cli_warn(cli, "%zu more do not count, since their backups were given up before they had finished; run twofold prune, which makes sure of them", list.unconfirmed);
-	return compare_log(cli, repo, err);
+	return compare_log(cli, repo, &list, err);
 }
 
 const struct command command_snapshots = {
@@ -134,7 +149,8 @@ const struct command command_snapshots = {
 	.about = "Oldest first. \"added\" is what the snapshot cost: the bytes that it added to the repository, compressed.\n"
 		 "\n"
 		 "Every backup and every forget is noted in a sealed log. A snapshot that is gone though nobody forgot it, one that is there again, and a storage that went back in time since this machine "
-		 "last looked, are named in warnings. --accept notes that all of this is right.",
+		 "last looked, are named in warnings. Entries are signed by a key of each user and machine; what comes in the name of a host and is not signed by a key that signed for it when you first looked is "
+		 "named, too (twofold key signing lists these keys). --accept notes that all of this is right.",
 	.examples = "twofold snapshots\ntwofold snapshots --kind image --latest 3\n# which of them hold a folder\ntwofold snapshots --path /home/ana/letters",
 	.options = snapshots_options,
 	.args_size = sizeof(struct snapshots_args),

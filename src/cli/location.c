@@ -60,6 +60,11 @@ int location_cache(char **ret, const char *name, struct error *err)
 	return in_base_folder(ret, "XDG_CACHE_HOME", ".cache", name, err);
 }
 
+int location_state(char **ret, const char *name, struct error *err)
+{
+	return in_base_folder(ret, "XDG_STATE_HOME", ".local/state", name, err);
+}
+
 int location_resolve(struct location *ret, struct cli *cli, const char *operand, struct error *err)
 {
 	const char *text = operand;

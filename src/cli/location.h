@@ -22,9 +22,10 @@ void location_done(struct location *l);
 /* ${XDG_DATA_HOME:-~/.local/share}/twofold/NAME; the caller frees it. A relative XDG variable counts as not set, as its specification says
  * (XDG Base Directory Specification 0.8). Nothing is created. */
 int location_data(char **ret, const char *name, struct error *err);
-/* The same under ${XDG_CONFIG_HOME:-~/.config} and ${XDG_CACHE_HOME:-~/.cache}. */
+/* The same under ${XDG_CONFIG_HOME:-~/.config}, ${XDG_CACHE_HOME:-~/.cache} and ${XDG_STATE_HOME:-~/.local/state}. */
 int location_config(char **ret, const char *name, struct error *err);
 int location_cache(char **ret, const char *name, struct error *err);
+int location_state(char **ret, const char *name, struct error *err);
 /* A repository must not be made among other files, where it was hardly meant to be: ERR_EXISTS when text is a folder that holds anything but lost+found
  * (every new ext filesystem has it) and what an interrupted init left (the repository layer knows whether that is more). What is no folder here, and what cannot be listed, is left to the store. */
 int location_check_empty(const char *text, struct error *err);

@@ -15,7 +15,7 @@ const struct option_spec common_options[] = {
 	OPTION_FLAG(struct cli_common, json, "json", 0, "one JSON object a line, progress too"),
 	OPTION_FLAG(struct cli_common, quiet, "quiet", 'q', "only results, warnings and errors"),
 	OPTION_COUNT(struct cli_common, verbose, "verbose", 'v', "say more; twice for still more"),
-	OPTION_FLAG(struct cli_common, no_cache, "no-cache", 0, "do not use or keep the local cache of the index and of folders"),
+	OPTION_FLAG(struct cli_common, no_cache, "no-cache", 0, "keep nothing on this machine: no cache of the index and of folders, no signing key"),
 	OPTION_SIZE(struct cli_common, cache_size, "cache-size", 0, "SIZE",
 	            "keep so much of what describes folders and snapshots (see: twofold help cache)", CACHE_SIZE_UNSET, 0, 0),
 	OPTION_FLAG(struct cli_common, help, "help", 'h', "show help for the command"),

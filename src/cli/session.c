@@ -11,6 +11,7 @@
 #include "cli/options.h"
 #include "cli/parity.h"
 #include "cli/password.h"
+#include "repo/signing.h"
 
 const char *cli_host(void)
 {
@@ -179,6 +180,26 @@ static int cache_size(const struct cli *cli, uint64_t *ret, struct error *err)
 	return 0;
 }
 
+static void tell_signing(void *cookie, bool warning, const char *text)
+{
+	if (warning)
+		cli_warn(cookie, "%s", text);
+	else
+		cli_say(cookie, "%s\n", text);
+}
+
+/* Without a home folder nothing is signed. */
+static int sign(struct cli *cli, struct repo *repo, struct error *err)
+{
+	CLEAN_FREE char *folder = NULL;
+	char name[300];
+	if (location_state(&folder, "", NULL) < 0)
+		return 0;
+	cli_label(name, sizeof name);
+	struct signing_options options = { .folder = folder, .name = name, .make = !cli->common.no_cache, .tell = tell_signing, .cookie = cli };
+	return repo_sign_by(repo, &options, err);
+}
+
 static int open_at(struct cli *cli, const struct location *location, unsigned flags, struct repo **ret, struct secret *ret_secret, struct error *err)
 {
 	CLEAN_SECRET struct secret secret = { 0 };
@@ -194,6 +215,8 @@ static int open_at(struct cli *cli, const struct location *location, unsigned fl
 	cli_watch_store(cli, repo->store);
 	if (repo->store->promises.remote)
 		repo_cache_blocks(repo, limit);
+	if (sign(cli, repo, err) < 0)
+		return -1;
 	if ((flags & SESSION_INDEX) && repo_load_index(repo, err) < 0)
 		return -1;
 	*ret = TAKE(repo);

@@ -10,6 +10,7 @@
 #include "repo/log_memory.h"
 #include "repo/marks.h"
 #include "repo/object.h"
+#include "repo/signing.h"
 
 #define ENTRY_BYTES_MAX (64u << 20)
 #define ENTRIES_MAX 100000u
@@ -42,6 +43,13 @@ void repo_log_done(struct repo_log *l)
 	buf_done(&l->replaced);
 	buf_done(&l->added);
 	buf_done(&l->forgotten);
+	buf_done(&l->hashes);
+	buf_done(&l->changed);
+	buf_done(&l->vouchers);
+	log_signers_done(&l->signers);
+	for (size_t i = 0; i < l->writing_count; i++)
+		free(l->writings[i].host);
+	free(l->writings);
 	*l = (struct repo_log){ 0 };
 }
 
@@ -50,29 +58,103 @@ static int by_snapshot(const void *a, const void *b)
 	return memcmp(a, b, ID_SIZE);
 }
 
-/* Ascending, each snapshot once. */
-static void order_added(struct buf *added)
+static int by_voucher(const void *a, const void *b)
+{
+	return memcmp(a, b, LOG_VOUCHER_ORDER);
+}
+
+/* Rows of size bytes, ascending, each once as compare sees it. */
+static void order_rows(struct buf *rows, size_t size, int (*compare)(const void *, const void *))
 {
 	size_t kept = 0;
-	if (added->len)
-		qsort(added->data, added->len / LOG_ADDED_SIZE, LOG_ADDED_SIZE, by_snapshot);
-	for (size_t at = 0; at < added->len; at += LOG_ADDED_SIZE) {
-		if (kept && memcmp(added->data + kept - LOG_ADDED_SIZE, added->data + at, ID_SIZE) == 0)
+	if (rows->len)
+		qsort(rows->data, rows->len / size, size, compare);
+	for (size_t at = 0; at < rows->len; at += size) {
+		if (kept && compare(rows->data + kept - size, rows->data + at) == 0)
 			continue;
-		memmove(added->data + kept, added->data + at, LOG_ADDED_SIZE);
-		kept += LOG_ADDED_SIZE;
+		memmove(rows->data + kept, rows->data + at, size);
+		kept += size;
 	}
-	added->len = kept;
+	rows->len = kept;
+}
+
+static void order_added(struct buf *added)
+{
+	order_rows(added, LOG_ADDED_SIZE, by_snapshot);
+}
+
+static int by_key(const void *a, const void *b)
+{
+	return memcmp(((const struct log_signer *)a)->key, ((const struct log_signer *)b)->key, LOG_KEY_SIZE);
+}
+
+/* One introduction for each key is enough. */
+static void order_signers(struct log_signers *l)
+{
+	size_t kept = 0;
+	if (l->count)
+		qsort(l->items, l->count, sizeof *l->items, by_key);
+	for (size_t i = 0; i < l->count; i++) {
+		if (kept && by_key(&l->items[kept - 1], &l->items[i]) == 0)
+			free(l->items[i].name);
+		else
+			l->items[kept++] = l->items[i];
+	}
+	l->count = kept;
+}
+
+static const uint8_t *hash_of(const struct buf *rows, const struct id *id)
+{
+	const uint8_t *at = rows->len ? bsearch(id->b, rows->data, rows->len / LOG_ADDED_SIZE, LOG_ADDED_SIZE, by_snapshot) : NULL;
+	return at ? at + ID_SIZE : NULL;
 }
 
 const uint8_t *repo_log_hash(const struct repo_log *l, const struct id *snapshot)
 {
-	const uint8_t *at = l->added.len ? bsearch(snapshot->b, l->added.data, l->added.len / LOG_ADDED_SIZE, LOG_ADDED_SIZE, by_snapshot) : NULL;
-	return at ? at + ID_SIZE : NULL;
+	return hash_of(&l->added, snapshot);
+}
+
+/* What an entry says of those before it, and of who wrote it. named_hashes: rows of id and hash. */
+static int note_signing(struct repo *r, const struct id *id, const struct log_entry *e, const struct buf *payload, struct repo_log *l, struct buf *named_hashes, struct error *err)
+{
+	struct id hash;
+	struct log_writing w = { .id = *id, .time = e->time, .is_signed = e->is_signed, .fits = signing_entry_fits(r, id, e, payload) };
+	seal_chunk_id(r->keys, CHUNK_META, payload->data, payload->len, &hash);
+	buf_add(&l->hashes, id->b, ID_SIZE);
+	buf_add(&l->hashes, hash.b, ID_SIZE);
+	for (size_t at = 0; at < e->hashes.len; at += ID_SIZE) {
+		buf_add(named_hashes, e->before.data + at, ID_SIZE);
+		buf_add(named_hashes, e->hashes.data + at, ID_SIZE);
+	}
+	add_all(&l->vouchers, &e->vouchers);
+	memcpy(w.key.b, e->signer, ID_SIZE);
+	struct log_writing *writings = reallocarray(l->writings, l->writing_count + 1, sizeof *writings);
+	if (writings)
+		l->writings = writings;
+	if (!writings || !(w.host = strdup(e->host)))
+		return error_set(err, ERR_NOMEM, "read the log: out of memory");
+	l->writings[l->writing_count++] = w;
+	for (size_t i = 0; i < e->signers.count; i++)
+		if (signing_introduction_fits(r, &e->signers.items[i]) && log_signers_add(&l->signers, &e->signers.items[i]) < 0)
+			return error_set(err, ERR_NOMEM, "read the log: out of memory");
+	return 0;
+}
+
+/* An entry under the id of another can only come from who holds a master key. */
+static void find_changed(struct repo_log *l, const struct buf *named_hashes)
+{
+	for (size_t at = 0; at < named_hashes->len; at += LOG_ADDED_SIZE) {
+		struct id id;
+		memcpy(id.b, named_hashes->data + at, ID_SIZE);
+		const uint8_t *hash = hash_of(&l->hashes, &id);
+		if (hash && memcmp(hash, named_hashes->data + at + ID_SIZE, ID_SIZE) != 0)
+			buf_add(&l->changed, id.b, ID_SIZE);
+	}
+	ids_order(&l->changed);
 }
 
 /* One that cannot be read counts as damaged; one that vanishes meanwhile was gathered into another. */
-static int read_entry(struct repo *r, const struct id *id, struct repo_log *l, struct buf *named, struct error *err)
+static int read_entry(struct repo *r, const struct id *id, struct repo_log *l, struct buf *named, struct buf *named_hashes, struct error *err)
 {
 	CLEAN(log_entry_done) struct log_entry e = { 0 };
 	CLEAN_BUF struct buf bytes = BUF_INIT;
@@ -95,11 +177,12 @@ static int read_entry(struct repo *r, const struct id *id, struct repo_log *l, s
 	add_all(&l->replaced, &e.replaced);
 	add_all(&l->added, &e.added);
 	add_all(&l->forgotten, &e.forgotten);
-	return 0;
+	return note_signing(r, id, &e, &bytes, l, named_hashes, err);
 }
 
 static int read_all(struct repo *r, struct repo_log *l, struct buf *named, struct error *err)
 {
+	CLEAN_BUF struct buf named_hashes = BUF_INIT;
 	CLEAN_BUF struct buf ids = BUF_INIT;
 	if (ids_list(r->store, object_prefix(SEAL_LOG), &ids, err) < 0)
 		return -1;
@@ -108,10 +191,14 @@ static int read_all(struct repo *r, struct repo_log *l, struct buf *named, struc
 	for (size_t at = 0; at < ids.len; at += ID_SIZE) {
 		struct id id;
 		memcpy(id.b, ids.data + at, ID_SIZE);
-		if (read_entry(r, &id, l, named, err) < 0)
+		if (read_entry(r, &id, l, named, &named_hashes, err) < 0)
 			return -1;
 	}
-	return 0;
+	order_rows(&l->hashes, LOG_ADDED_SIZE, by_snapshot);
+	order_rows(&l->vouchers, LOG_VOUCHER_SIZE, by_voucher);
+	order_signers(&l->signers);
+	find_changed(l, &named_hashes);
+	return buf_ok(&named_hashes) && buf_ok(&l->hashes) && buf_ok(&l->vouchers) && buf_ok(&l->changed) ? 0 : error_set(err, ERR_NOMEM, "out of memory");
 }
 
 int repo_log_read(struct repo *r, struct repo_log *ret, struct error *err)
@@ -146,12 +233,15 @@ int repo_log_read(struct repo *r, struct repo_log *ret, struct error *err)
 
 /* --- writing ------------------------------------------------------------------------- */
 
-static void add_snapshot(struct repo *r, const struct id *id, const void *payload, size_t len, struct log_entry *e)
+/* by: who made it; NULL: it was only found. */
+static void add_snapshot(struct repo *r, const struct id *id, const void *payload, size_t len, const struct seal_signer *by, struct log_entry *e)
 {
 	struct id hash;
 	seal_chunk_id(r->keys, CHUNK_META, payload, len, &hash);
 	buf_add(&e->added, id->b, ID_SIZE);
 	buf_add(&e->added, hash.b, ID_SIZE);
+	if (by)
+		signing_vouch(r, by, id, &hash, &e->vouchers);
 }
 
 /* Snapshots that are there and that the log does not know. One that cannot be read is left to check. */
@@ -164,14 +254,23 @@ static int add_unlogged(struct repo *r, const struct repo_log *l, struct log_ent
 		struct id id;
 		memcpy(id.b, ids.data + at, ID_SIZE);
 		if (!repo_log_hash(l, &id) && !ids_have(&l->forgotten, &id) && object_read(r->store, r->keys, SEAL_SNAPSHOT, &id, SNAPSHOT_BYTES_MAX, NULL, &payload, NULL) == 0)
-			add_snapshot(r, &id, payload.data, payload.len, e);
+			add_snapshot(r, &id, payload.data, payload.len, NULL, e);
 	}
 	return 0;
 }
 
 /* The entry stands for all that are there: their snapshots, and for ever what was forgotten (another machine may gather at the same moment). */
-static void gather(const struct repo_log *l, struct log_entry *e)
+static int gather(const struct repo_log *l, struct log_entry *e)
 {
+	for (size_t at = 0; at < l->vouchers.len; at += LOG_VOUCHER_SIZE) {
+		struct id id;
+		memcpy(id.b, l->vouchers.data + at, ID_SIZE);
+		if (repo_log_hash(l, &id) && !ids_have(&l->forgotten, &id))
+			buf_add(&e->vouchers, l->vouchers.data + at, LOG_VOUCHER_SIZE);
+	}
+	for (size_t i = 0; i < l->signers.count; i++)
+		if (log_signers_add(&e->signers, &l->signers.items[i]) < 0)
+			return -1;
 	for (size_t at = 0; at < l->added.len; at += LOG_ADDED_SIZE) {
 		struct id id;
 		memcpy(id.b, l->added.data + at, ID_SIZE);
@@ -180,18 +279,56 @@ static void gather(const struct repo_log *l, struct log_entry *e)
 	}
 	add_all(&e->forgotten, &l->forgotten);
 	add_all(&e->replaced, &l->entries);
+	return 0;
 }
 
-static int write_entry(struct repo *r, const struct id *session, struct log_entry *e, struct id *ret, struct error *err)
+/* A key is introduced by its first entry. */
+static int introduce(struct repo *r, const struct repo_log *l, const struct seal_signer *by, struct log_entry *e, struct error *err)
+{
+	struct log_signer own;
+	if (signing_introduce(r, by, &own, err) < 0)
+		return -1;
+	for (size_t i = 0; i < l->signers.count; i++)
+		if (by_key(&own, &l->signers.items[i]) == 0)
+			return 0;
+	return log_signers_add(&e->signers, &own) < 0 ? error_set(err, ERR_NOMEM, "write the log: out of memory") : 0;
+}
+
+/* Hashes of those before, where all can be had: an entry that could not be read has none. */
+static void chain(const struct repo_log *l, struct log_entry *e)
+{
+	for (size_t at = 0; at < e->before.len; at += ID_SIZE) {
+		struct id id;
+		memcpy(id.b, e->before.data + at, ID_SIZE);
+		const uint8_t *hash = hash_of(&l->hashes, &id);
+		if (!hash) {
+			buf_clear(&e->hashes);
+			return;
+		}
+		buf_add(&e->hashes, hash, ID_SIZE);
+	}
+}
+
+/* *ret_hash: of its payload. */
+static int write_entry(struct repo *r, const struct id *session, const struct seal_signer *by, struct log_entry *e, struct id *ret, struct id *ret_hash, struct error *err)
 {
 	CLEAN_BUF struct buf bytes = BUF_INIT;
 	order_added(&e->added);
+	order_rows(&e->vouchers, LOG_VOUCHER_SIZE, by_voucher);
+	order_signers(&e->signers);
 	ids_order(&e->forgotten);
 	ids_order(&e->replaced);
-	log_entry_encode(&bytes, e);
-	if (!buf_ok(&bytes) || !buf_ok(&e->added) || !buf_ok(&e->forgotten) || !buf_ok(&e->replaced) || !buf_ok(&e->before))
-		return error_set(err, ERR_NOMEM, "write the log: out of memory");
 	seal_random(ret->b, ID_SIZE);
+	log_entry_encode(&bytes, e);
+	if (by && buf_ok(&bytes)) {
+		if (signing_sign_entry(r, by, ret, &bytes, e, err) < 0)
+			return -1;
+		buf_clear(&bytes);
+		log_entry_encode(&bytes, e);
+	}
+	if (!buf_ok(&bytes) || !buf_ok(&e->added) || !buf_ok(&e->forgotten) || !buf_ok(&e->replaced) || !buf_ok(&e->before) || !buf_ok(&e->hashes) || !buf_ok(&e->vouchers))
+		return error_set(err, ERR_NOMEM, "write the log: out of memory");
+	seal_chunk_id(r->keys, CHUNK_META, bytes.data, bytes.len, ret_hash);
 	return object_write(r->store, r->keys, SEAL_LOG, ret, session, bytes.data, bytes.len, err) < 0 ? error_add(err, "write the log") : 0;
 }
 
@@ -209,8 +346,17 @@ static void drop_gathered(struct repo *r, const struct repo_log *l)
 }
 
 /* The log with the entry. */
-static int follow(struct repo_log *l, const struct log_entry *e, const struct id *id, bool gathered, struct error *err)
+static int follow(struct repo_log *l, const struct log_entry *e, const struct id *id, const struct id *hash, bool gathered, struct error *err)
 {
+	buf_add(&l->hashes, id->b, ID_SIZE);
+	buf_add(&l->hashes, hash->b, ID_SIZE);
+	order_rows(&l->hashes, LOG_ADDED_SIZE, by_snapshot);
+	add_all(&l->vouchers, &e->vouchers);
+	order_rows(&l->vouchers, LOG_VOUCHER_SIZE, by_voucher);
+	for (size_t i = 0; i < e->signers.count; i++)
+		if (log_signers_add(&l->signers, &e->signers.items[i]) < 0)
+			return error_set(err, ERR_NOMEM, "write the log: out of memory");
+	order_signers(&l->signers);
 	buf_add(&l->entries, id->b, ID_SIZE);
 	buf_clear(&l->heads);
 	buf_add(&l->heads, id->b, ID_SIZE);
@@ -222,13 +368,14 @@ static int follow(struct repo_log *l, const struct log_entry *e, const struct id
 	ids_order(&l->forgotten);
 	order_added(&l->added);
 	l->live = gathered ? 1 : l->live + 1;
-	return buf_ok(&l->entries) && buf_ok(&l->heads) && buf_ok(&l->replaced) && buf_ok(&l->added) && buf_ok(&l->forgotten) ? 0 : error_set(err, ERR_NOMEM, "write the log: out of memory");
+	return buf_ok(&l->entries) && buf_ok(&l->hashes) && buf_ok(&l->vouchers) && buf_ok(&l->heads) && buf_ok(&l->replaced) && buf_ok(&l->added) && buf_ok(&l->forgotten) ? 0 : error_set(err, ERR_NOMEM, "write the log: out of memory");
 }
 
 /* Follows all heads; gathers where it is time. */
 static int finish_entry(struct repo *r, const struct id *session, struct repo_log *l, struct log_entry *e, struct error *err)
 {
-	struct id id, none;
+	const struct seal_signer *by = signing_key(r, l);
+	struct id id, none, hash;
 	char host[256] = "";
 	gethostname(host, sizeof host - 1);
 	seal_random(none.b, ID_SIZE);
@@ -238,9 +385,10 @@ static int finish_entry(struct repo *r, const struct id *session, struct repo_lo
 	if (!e->host)
 		return error_set(err, ERR_NOMEM, "write the log: out of memory");
 	add_all(&e->before, &l->heads);
-	if (gathers)
-		gather(l, e);
-	if (write_entry(r, session ? session : &none, e, &id, err) < 0)
+	chain(l, e);
+	if (gathers && gather(l, e) < 0)
+		return error_set(err, ERR_NOMEM, "write the log: out of memory");
+	if ((by && introduce(r, l, by, e, err) < 0) || write_entry(r, session ? session : &none, by, e, &id, &hash, err) < 0)
 		return -1;
 	struct log_memory seen = { 0 };
 	if (log_memory_read(r, &seen) == 0 && !log_memory_is_lost(&seen, l))
@@ -248,7 +396,7 @@ static int finish_entry(struct repo *r, const struct id *session, struct repo_lo
 	log_memory_done(&seen);
 	if (gathers)
 		drop_gathered(r, l);
-	return follow(l, e, &id, gathers, err);
+	return follow(l, e, &id, &hash, gathers, err);
 }
 
 int repo_log_append(struct repo *r, const struct id *session, const struct id *snapshot, const struct buf *payload, struct error *err)
@@ -266,16 +414,24 @@ int repo_log_append(struct repo *r, const struct id *session, const struct id *s
 			return error_add(err, "write the log");
 	}
 	if (payload)
-		add_snapshot(r, snapshot, payload->data, payload->len, &e);
+		add_snapshot(r, snapshot, payload->data, payload->len, signing_key(r, r->log), &e);
 	else
 		buf_add(&e.forgotten, snapshot->b, ID_SIZE);
 	return finish_entry(r, session, r->log, &e, err);
+}
+
+int repo_log_introduce(struct repo *r, struct error *err)
+{
+	CLEAN(log_entry_done) struct log_entry e = { 0 };
+	CLEAN(repo_log_done) struct repo_log l = { 0 };
+	return repo_log_read(r, &l, err) < 0 ? -1 : finish_entry(r, NULL, &l, &e, err);
 }
 
 /* --- comparing ------------------------------------------------------------------------ */
 
 void log_findings_done(struct log_findings *f)
 {
+	repo_log_done(&f->log);
 	buf_done(&f->vanished);
 	buf_done(&f->returned);
 	buf_done(&f->unlogged);
@@ -343,6 +499,8 @@ int repo_log_compare(struct repo *r, struct log_findings *ret, struct error *err
 	}
 	compare_memory(r, &l, &f);
 	*ret = f;
+	ret->log = l;
+	l = (struct repo_log){ 0 };
 	f = (struct log_findings){ 0 };
 	return 0;
 }

@@ -11,6 +11,8 @@
 #include "repo/format/log.h"
 #include "repo/marks.h"
 #include "repo/object.h"
+#include "repo/signers.h"
+#include "repo/signing.h"
 #include "repo/test_snapshot.h"
 
 static struct test_repo t;
@@ -162,6 +164,175 @@ static void a_damaged_entry_is_counted(void **state)
 	repo_free(a);
 }
 
+/* --- signatures ------------------------------------------------------------------------- */
+
+/* The same with a home of its own, where a signing key can be. */
+static struct repo *signing_machine(const char *name)
+{
+	struct repo *r = machine(name);
+	char folder[128], user[64];
+	snprintf(folder, sizeof folder, "%s/%s-state", t.root, name);
+	snprintf(user, sizeof user, "user@%s", name);
+	TEST_OK(repo_sign_by(r, &(struct signing_options){ .folder = folder, .name = user, .make = true }, &err));
+	return r;
+}
+
+/* A whole snapshot in the name of a host. */
+static struct id add_snapshot_of(struct repo *r, char *host)
+{
+	CLEAN_BUF struct buf payload = BUF_INIT;
+	struct blob source = { .data = (char[]){ "/x" }, .len = 2 };
+	struct snapshot s = { .kind = SNAPSHOT_FILES, .time = time_now(), .host = host, .sources = { &source, 1 } };
+	struct id id;
+	seal_random(id.b, ID_SIZE);
+	s.session = id;
+	snapshot_encode(&payload, &s);
+	TEST_OK(object_write(r->store, r->keys, SEAL_SNAPSHOT, &id, &id, payload.data, payload.len, &err));
+	TEST_OK(repo_log_append(r, &id, &id, &payload, &err));
+	return id;
+}
+
+static struct signers_judgement judge(struct repo *r, bool accept)
+{
+	CLEAN(snapshot_list_done) struct snapshot_list list = { 0 };
+	CLEAN(repo_log_done) struct repo_log l = read_log(r);
+	struct signers_judgement j = { 0 };
+	TEST_OK(repo_snapshots(r, &list, &err));
+	TEST_OK(signers_judge(r, &l, &list, accept, &j, &err));
+	return j;
+}
+
+static size_t doubts(struct repo *r)
+{
+	struct signers_judgement j = judge(r, false);
+	size_t count = j.count;
+	signers_judgement_done(&j);
+	return count;
+}
+
+/* An entry as somebody makes it who holds the master key and builds it by hand. */
+static struct id forge(struct repo *r, const struct id *id, struct log_entry *e)
+{
+	CLEAN_BUF struct buf bytes = BUF_INIT;
+	e->time = time_now();
+	log_entry_encode(&bytes, e);
+	TEST_OK(object_write(r->store, r->keys, SEAL_LOG, id, id, bytes.data, bytes.len, &err));
+	return *id;
+}
+
+static void entries_are_signed_and_chained(void **state)
+{
+	(void)state;
+	struct repo *a = signing_machine("a");
+	add_snapshot_of(a, (char[]){ "a" });
+	add_snapshot_of(a, (char[]){ "a" });
+	struct repo_log l = read_log(a);
+	assert_int_equal(l.writing_count, 2);
+	assert_true(l.writings[0].fits && l.writings[1].fits);
+	assert_int_equal(l.signers.count, 1);
+	assert_string_equal(l.signers.items[0].name, "user@a");
+	assert_int_equal(l.vouchers.len, 2 * LOG_VOUCHER_SIZE);
+	repo_log_done(&l);
+	assert_int_equal(doubts(a), 0);
+	/* The first one under its id, but another: who names it has its hash. */
+	char key[OBJECT_KEY_MAX];
+	l = read_log(a);
+	struct id replaced = { { 0 } };
+	for (size_t i = 0; i < l.writing_count; i++)
+		if (!ids_have(&l.heads, &l.writings[i].id))
+			replaced = l.writings[i].id;
+	repo_log_done(&l);
+	object_key(SEAL_LOG, &replaced, key);
+	TEST_OK(a->store->ops->remove(a->store, key, &err));
+	CLEAN(log_entry_done) struct log_entry e = { .host = strdup("elsewhere") };
+	forge(a, &replaced, &e);
+	l = read_log(a);
+	assert_int_equal(l.changed.len / ID_SIZE, 1);
+	assert_memory_equal(l.changed.data, replaced.b, ID_SIZE);
+	repo_log_done(&l);
+	repo_free(a);
+}
+
+/* In the name of this host: not signed; signed by nobody's key; with a signature that was taken from another entry. */
+static void forged_entries_are_named(void **state)
+{
+	(void)state;
+	struct repo *a = signing_machine("a"), *thief = machine("thief");
+	char host[256] = "";
+	gethostname(host, sizeof host - 1);
+	add_snapshot_of(a, host);
+	assert_int_equal(doubts(a), 0);
+	struct id id;
+	seal_random(id.b, ID_SIZE);
+	CLEAN(log_entry_done) struct log_entry e = { .host = strdup(host) };
+	forge(thief, &id, &e);
+	struct signers_judgement j = judge(a, false);
+	assert_int_equal(j.count, 1);
+	assert_true(j.items[0].is_entry && j.items[0].doubt == SIGNERS_NONE);
+	assert_memory_equal(j.items[0].id.b, id.b, ID_SIZE);
+	assert_string_equal(j.items[0].host, host);
+	signers_judgement_done(&j);
+	j = judge(a, true);
+	signers_judgement_done(&j);
+	assert_int_equal(doubts(a), 0);
+	/* The bytes of a real signature, for something else. */
+	struct repo_log l = read_log(a);
+	for (size_t i = 0; i < l.writing_count; i++)
+		if (l.writings[i].fits)
+			memcpy(e.signer, l.writings[i].key.b, LOG_KEY_SIZE);
+	repo_log_done(&l);
+	e.is_signed = true;
+	seal_random(id.b, ID_SIZE);
+	forge(thief, &id, &e);
+	j = judge(a, false);
+	assert_int_equal(j.count, 1);
+	assert_int_equal(j.items[0].doubt, SIGNERS_FALSE);
+	signers_judgement_done(&j);
+	repo_free(a);
+	repo_free(thief);
+}
+
+/* Whoever takes a snapshot in, or gathers, vouches for nothing; and the signatures of others come through a gathering. */
+static void vouchers_survive_gathering(void **state)
+{
+	(void)state;
+	struct repo *a = signing_machine("a"), *b = signing_machine("b"), *thief = machine("thief");
+	struct id last = { { 0 } };
+	for (int i = 0; i < 5; i++)
+		last = add_snapshot_of(a, (char[]){ "a" });
+	assert_int_equal(doubts(b), 0);
+	struct id false_one = add_snapshot_of(thief, (char[]){ "a" });
+	for (int i = 0; i < 70; i++)
+		add_snapshot_of(b, (char[]){ "b" });
+	struct repo_log l = read_log(b);
+	assert_true(l.entries.len / ID_SIZE < 20);
+	assert_int_equal(l.vouchers.len / LOG_VOUCHER_SIZE, 75);
+	assert_int_equal(l.signers.count, 2);
+	repo_log_done(&l);
+	struct signers_judgement j = judge(b, false);
+	assert_int_equal(j.count, 1);
+	assert_memory_equal(j.items[0].id.b, false_one.b, ID_SIZE);
+	assert_string_equal(j.items[0].host, "a");
+	signers_judgement_done(&j);
+	/* A snapshot that is not what was vouched for. */
+	char key[OBJECT_KEY_MAX];
+	object_key(SEAL_SNAPSHOT, &last, key);
+	CLEAN_BUF struct buf payload = BUF_INIT;
+	CLEAN(snapshot_done) struct snapshot s = { 0 };
+	TEST_OK(repo_snapshot_read(a, &last, &s, &err));
+	s.totals.warnings = 7;
+	snapshot_encode(&payload, &s);
+	TEST_OK(a->store->ops->remove(a->store, key, &err));
+	TEST_OK(object_write(a->store, a->keys, SEAL_SNAPSHOT, &last, &s.session, payload.data, payload.len, &err));
+	j = judge(b, false);
+	assert_int_equal(j.count, 2);
+	assert_true(j.items[0].doubt == SIGNERS_FALSE || j.items[1].doubt == SIGNERS_FALSE);
+	signers_judgement_done(&j);
+	repo_free(a);
+	repo_free(b);
+	repo_free(thief);
+}
+
 /* A memory that makes no sense is none. */
 static void a_memory_that_makes_no_sense(void **state)
 {
@@ -186,6 +357,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_was_gathered_may_stay, start, stop),
 		cmocka_unit_test_setup_teardown(a_damaged_entry_is_counted, start, stop),
 		cmocka_unit_test_setup_teardown(a_memory_that_makes_no_sense, start, stop),
+		cmocka_unit_test_setup_teardown(entries_are_signed_and_chained, start, stop),
+		cmocka_unit_test_setup_teardown(forged_entries_are_named, start, stop),
+		cmocka_unit_test_setup_teardown(vouchers_survive_gathering, start, stop),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 #include "repo/log.h"
 #include "repo/marks.h"
 #include "repo/object.h"
+#include "repo/signing.h"
 #include "store/probe.h"
 #include "repo/parity.h"
 #include "repo/writers.h"
@@ -199,6 +200,7 @@ void repo_free(struct repo *r)
 	if (r->log)
 		repo_log_done(r->log);
 	free(r->log);
+	signing_free(r->signing);
 	cut_free(r->cutter);
 	seal_keys_free(r->keys);
 	store_close(r->store);
@@ -268,7 +270,7 @@ int repo_load_index_anew(struct repo *r, index_damaged_fn fn, void *cookie, stru
 
 #define SNAPSHOT_BYTES_MAX (64u << 20)
 
-int repo_snapshot_read(struct repo *r, const struct id *id, struct snapshot *ret, struct error *err)
+static int read_snapshot(struct repo *r, const struct id *id, struct id *ret_hash, struct snapshot *ret, struct error *err)
 {
 	CLEAN_BUF struct buf bytes = BUF_INIT;
 	char key[OBJECT_KEY_MAX];
@@ -289,8 +291,15 @@ int repo_snapshot_read(struct repo *r, const struct id *id, struct snapshot *ret
 		snapshot_done(&snapshot);
 		return -1;
 	}
+	seal_chunk_id(r->keys, CHUNK_META, bytes.data, bytes.len, ret_hash);
 	*ret = snapshot;
 	return 0;
+}
+
+int repo_snapshot_read(struct repo *r, const struct id *id, struct snapshot *ret, struct error *err)
+{
+	struct id hash;
+	return read_snapshot(r, id, &hash, ret, err);
 }
 
 static int by_time(const void *a, const void *b)
@@ -322,7 +331,7 @@ int repo_snapshots(struct repo *r, struct snapshot_list *ret, struct error *err)
 		struct snapshot_entry *entry = &list.items[list.count];
 		struct error why = { 0 };
 		entry->id = ids_at(&ids, i);
-		if (repo_snapshot_read(r, &entry->id, &entry->snapshot, &why) == 0) {
+		if (read_snapshot(r, &entry->id, &entry->hash, &entry->snapshot, &why) == 0) {
 			if (!marks_is_fenced(&marks, &entry->snapshot.session)) {
 				list.count++;
 				continue;

@@ -36,6 +36,7 @@ struct repo {
 	struct coder_pool *coders;
 	struct block_cache *blocks; /* what was read of metadata packs, and snapshots; NULL: none is kept */
 	struct repo_log *log;     /* as it was at the first entry that this process wrote, and its own since; NULL before */
+	struct signing *signing;  /* repo/signing.h; NULL: nothing is signed, and nothing known of who signs */
 	_Atomic int64_t refreshed_at; /* when a missing chunk last made a reader refresh the index, in seconds of the monotonic clock */
 };
 
@@ -77,6 +78,7 @@ int repo_key_rotate(struct repo *r, const struct repo_secret *secrets, size_t co
 /* --- snapshots ------------------------------------------------------------------ */
 struct snapshot_entry {
 	struct id id;
+	struct id hash; /* of its payload, as the log has it */
 	struct snapshot snapshot;
 };
 struct snapshot_list {

@@ -156,6 +156,17 @@ int unseal_block(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t 
 int unseal_payload(struct seal_coder *coder, struct seal_cipher *cipher, uint64_t counter, const void *sealed, size_t len, size_t max, struct buf *ret_plain, struct buf *ret_raw,
                    struct error *err);
 
+/* --- signatures: Ed25519 ------------------------------------------------------ */
+#define SEAL_SIGN_SIZE 32 /* of either half; the secret one is RFC 8032's seed */
+#define SEAL_SIGNATURE_SIZE 64
+struct seal_signer;
+int seal_signer_new(struct seal_signer **ret, const uint8_t seed[SEAL_SIGN_SIZE], struct error *err);
+void seal_signer_free(struct seal_signer *s);
+const uint8_t *seal_signer_public(const struct seal_signer *s);
+/* What is signed begins with a text that says what it is, so that no signature stands for anything else: the caller sees to it. */
+void seal_sign(const struct seal_signer *s, const void *message, size_t len, uint8_t ret[SEAL_SIGNATURE_SIZE]);
+bool seal_signature_fits(const uint8_t public_half[SEAL_SIGN_SIZE], const void *message, size_t len, const uint8_t signature[SEAL_SIGNATURE_SIZE]);
+
 /* --- wrapping the master key ------------------------------------------------ */
 enum seal_wrap { SEAL_WRAP_PASSPHRASE = 1 /* Argon2id 1.3 */, SEAL_WRAP_KEYFILE = 2 /* 32 random bytes, HKDF */ };
 

@@ -104,3 +104,10 @@ def hkdf(key, salt, info):
 	"""HKDF-SHA-256, extract and expand, 32 bytes (RFC 5869)."""
 	extracted = hmac.new(salt, key, hashlib.sha256).digest()
 	return hmac.new(extracted, info + b"\1", hashlib.sha256).digest()
+
+
+def ed25519_fits(public, message, signature):
+	sodium = ctypes.CDLL("libsodium.so.23")
+	sodium.sodium_init()
+	sodium.crypto_sign_verify_detached.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulonglong, ctypes.c_char_p]
+	return sodium.crypto_sign_verify_detached(bytes(signature), bytes(message), len(message), bytes(public)) == 0

@@ -5,9 +5,9 @@ import os
 import struct
 
 from blake3 import keyed_hash
-from libraries import NotAuthentic, argon2id, chacha20_poly1305_open, hkdf, sealed_box_open, zstd_frame
+from libraries import NotAuthentic, argon2id, chacha20_poly1305_open, ed25519_fits, hkdf, sealed_box_open, zstd_frame
 
-DATA, METADATA, INDEX, SNAPSHOT, SESSION, TOMBSTONE, FENCE = range(1, 8)
+DATA, METADATA, INDEX, SNAPSHOT, SESSION, TOMBSTONE, FENCE, LOG = range(1, 9)
 WRITER = 9
 ENTRIES, PARTS, RANGES, INODES = range(1, 5)
 MOST_RAW = 8388608
@@ -556,6 +556,33 @@ class Repository:
 			if session not in fenced:
 				found.append(s)
 		return sorted(found, key=lambda s: s["time"])
+
+	def log(self):
+		"""(entries, vouchers by snapshot: {(hash, key)}, names of signing keys); what is signed falsely is damage here"""
+		entries, vouchers, names = {}, {}, {}
+		for name in self.names("log"):
+			payload = self.sealed("log", name, LOG)[1]
+			d = document(payload, {17})
+			need(not [t for t in d if t % 2 == 0 and t not in (2, 6, 8, 10, 12)], "an entry of the log of a later version")
+			entries[bytes.fromhex(name)] = (d, keyed_hash(self.chunk_keys[METADATA], payload))
+			for value in d.get(17, []):
+				f = Fields(value)
+				key, (seconds, nanoseconds), holder, signature = f.take(32), f.time(), f.blob(512, 1), f.take(64)
+				f.end()
+				need(ed25519_fits(key, b"twofold signing key" + self.id + key + struct.pack("<qI", seconds, nanoseconds) + holder, signature), "an introduction's signature")
+				names[key] = holder
+			rows = d.get(15, [b""])[0]
+			for row in (rows[i:i + 160] for i in range(0, len(rows), 160)):
+				need(ed25519_fits(row[64:96], b"twofold snapshot" + self.id + row[:64], row[96:]), "a voucher's signature")
+				vouchers.setdefault(row[:32], set()).add((row[32:64], row[64:96]))
+			if 19 in d:
+				signed = payload[:payload.rindex(b"\x13\x60" + d[19][0])]
+				need(ed25519_fits(d[19][0][:32], b"twofold log entry" + self.id + bytes.fromhex(name) + signed, d[19][0][32:]), "an entry's signature")
+		for d, _ in entries.values():
+			before, hashes = d.get(6, [b""])[0], d.get(13, [b""])[0]
+			for i in range(0, len(hashes), 32):
+				need(entries.get(before[i:i + 32], (None, hashes[i:i + 32]))[1] == hashes[i:i + 32], "another entry in the place of one")
+		return entries, vouchers, names
 
 
 def document(payload, repeated):

@@ -8,6 +8,7 @@ SECRET is key:FILE or password:FILE (its first line). Commands:
   cat SNAPSHOT PATH   the content of one file
   disk SNAPSHOT       the bytes of the disk of an image
   check               every pack's table against the index, every chunk against its id, every inode table
+  log                 every signature, and who signed each snapshot
   cuts SNAPSHOT       whether the files' chunks end where the cutting algorithm says
 SNAPSHOT is the beginning of an id, or "latest"."""
 import hashlib
@@ -15,6 +16,7 @@ import json
 import os
 import sys
 
+from blake3 import keyed_hash
 from libraries import Aes128
 from reader import INODES, METADATA, DATA, RANGES, ENTRIES, Damage, Repository, need
 
@@ -122,6 +124,16 @@ def cmd_check(repository):
 					if not isinstance(inode.get("content", []), list):
 						need(sum(p[0] for p in repository.parts(inode)) == inode["size"], "parts do not add up")
 	print(len(rows), "chunks,", sum(row[1] == METADATA for row in rows.values()), "of them metadata")
+
+
+def cmd_log(repository):
+	entries, vouchers, names = repository.log()
+	for s in repository.snapshots():
+		payload = repository.sealed("snapshots", s["id"], 4)[1]
+		made = keyed_hash(repository.chunk_keys[METADATA], payload)
+		by = [names[key].decode() for digest, key in vouchers.get(bytes.fromhex(s["id"]), ()) if digest == made]
+		print(s["id"], ", ".join(by) or "unsigned")
+	print(len(entries), "entries,", sum(19 in d for d, _ in entries.values()), "signed")
 
 
 class Cutter:

@@ -493,6 +493,15 @@ static void make_log(uint64_t *r, struct buf *b)
 	random_items(r, &e.added, LOG_ADDED_SIZE);
 	random_items(r, &e.forgotten, ID_SIZE);
 	random_items(r, &e.replaced, ID_SIZE);
+	random_items(r, &e.vouchers, LOG_VOUCHER_SIZE);
+	if (random_next(r) & 1)
+		buf_add(&e.hashes, e.before.data, e.before.len);
+	struct log_signer signer = { .time = random_time(r), .name = (char[]){ "user@host" } };
+	for (uint64_t i = random_below(r, 3); i > 0; i--) {
+		signer.key[0] = (uint8_t)(3 - i);
+		log_signers_add(&e.signers, &signer);
+	}
+	e.is_signed = random_next(r) & 1;
 	log_entry_encode(b, &e);
 }
 
@@ -502,7 +511,7 @@ static int again_log(const uint8_t *bytes, size_t len, struct buf *b, struct err
 	if (log_entry_decode(&e, bytes, len, err) < 0)
 		return -1;
 	log_entry_encode(b, &e);
-	document_again(b, bytes, len, 1 << 2 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 12);
+	document_again(b, bytes, len, 1 << 2 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 12 | 1 << 13 | 1 << 15 | 1 << 17 | 1 << 19);
 	return 0;
 }
 

@@ -33,6 +33,7 @@ static void stands(const struct buf *b, const char *expected)
 }
 
 #define IDS_00 "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+#define ZEROS_64 "00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"
 #define IDS_20 "202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f"
 
 static void a_file(struct buf *b)
@@ -167,6 +168,21 @@ static void documents(void **state)
 	buf_clear(&b);
 	log_entry_encode(&b, &entry);
 	stands(&b, "0100" "02050202000000" "050168" "0620" IDS_00 "0840" IDS_20 IDS_00 "0a20" IDS_00);
+	struct log_signer signer = { .time = { 1, 2 }, .name = host };
+	memcpy(signer.key, counting(0x20).b, LOG_KEY_SIZE);
+	assert_int_equal(log_signers_add(&entry.signers, &signer), 0);
+	buf_add(&entry.hashes, counting(0x20).b, ID_SIZE);
+	for (int i = 0; i < 5; i++)
+		buf_add(&entry.vouchers, counting(i ? 0 : 0x20).b, ID_SIZE);
+	entry.is_signed = true;
+	memcpy(entry.signer, counting(0x20).b, LOG_KEY_SIZE);
+	buf_clear(&b);
+	log_entry_encode(&b, &entry);
+	stands(&b, "0100" "02050202000000" "050168" "0620" IDS_00 "0840" IDS_20 IDS_00 "0a20" IDS_00 "0d20" IDS_20 "0fa001" IDS_20 IDS_00 IDS_00 IDS_00 IDS_00 "1167" IDS_20 "0202000000" "0168" ZEROS_64 "1360" IDS_20
+	       ZEROS_64);
+	log_signers_done(&entry.signers);
+	buf_done(&entry.hashes);
+	buf_done(&entry.vouchers);
 	buf_done(&entry.before);
 	buf_done(&entry.added);
 	buf_done(&entry.forgotten);
