@@ -87,7 +87,7 @@ static bool find_copy(struct copy *c, const struct id *id, const struct snapshot
 	return false;
 }
 
-/* The document without what copying changes. */
+/* The document without what copying, and being stored by another session, changes. */
 static int encode_plain(struct buf *b, const struct snapshot *s, struct error *err)
 {
 	struct snapshot plain = *s;
@@ -98,22 +98,28 @@ static int encode_plain(struct buf *b, const struct snapshot *s, struct error *e
 	return buf_ok(b) ? 0 : error_set(err, ERR_NOMEM, "copy: out of memory");
 }
 
+int snapshots_equal(const struct snapshot *a, const struct snapshot *b, bool *ret, struct error *err)
+{
+	CLEAN_BUF struct buf x = BUF_INIT, y = BUF_INIT;
+	if (encode_plain(&x, a, err) < 0 || encode_plain(&y, b, err) < 0)
+		return -1;
+	*ret = x.len == y.len && memcmp(x.data, y.data, x.len) == 0;
+	return 0;
+}
+
 /* Equal in all that was backed up, whatever way it came there. */
 static int find_equal(struct copy *c, const struct snapshot *s, bool *ret_found, struct id *ret, struct error *err)
 {
-	CLEAN_BUF struct buf wanted = BUF_INIT, other = BUF_INIT;
 	*ret_found = false;
-	if (encode_plain(&wanted, s, err) < 0)
-		return -1;
 	for (size_t i = 0; i < c->there.count && !*ret_found; i++) {
-		if (c->there.items[i].snapshot.has_writer || time_compare(c->there.items[i].snapshot.time, s->time) != 0)
+		const struct snapshot *there = &c->there.items[i].snapshot;
+		if (there->has_writer || time_compare(there->time, s->time) != 0)
 			continue;
-		buf_clear(&other);
-		if (encode_plain(&other, &c->there.items[i].snapshot, err) < 0)
+		if (snapshots_equal(there, s, ret_found, err) < 0)
 			return -1;
-		if (other.len != wanted.len || memcmp(other.data, wanted.data, other.len) != 0)
+		if (!*ret_found)
 			continue;
-		c->matched[i] = *ret_found = true;
+		c->matched[i] = true;
 		*ret = c->there.items[i].id;
 	}
 	return 0;

@@ -48,6 +48,8 @@ struct copied {
 int copy_snapshot(struct copy *c, const struct id *id, const struct snapshot *s, struct copied *ret, struct error *err);
 /* Whether the error says that something in the source is damaged or missing, as opposed to: could not be asked for. */
 bool copy_is_damage(const struct error *err);
+/* Whether they hold the same, whoever stored it, and whatever way it came into the repository. */
+int snapshots_equal(const struct snapshot *a, const struct snapshot *b, bool *ret, struct error *err);
 /* A list of the source, and all lists below it, as they would be in the target: put gets their pages, and tells their ids there. The data below is read and hashed, as far as it is not remembered; nothing is stored. What the source
  * lost makes other pages. Errors as of copy_snapshot, where nothing at all can be read. */
 int copy_translate(struct copy *c, enum seq_kind kind, const struct id *root, seq_put_fn put, void *cookie, struct error *err);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "repo/copy.h"
 #include "repo/log.h"
 #include "repo/repair_walk.h"
 
@@ -223,10 +224,28 @@ static int cut_volume(struct walk *w, struct writer_slot slot, struct snapshot_v
 	return id_set_has(&w->hit, &v->inodes) ? rewrite(w, &c, SEQ_INODES, &v->inodes, &visitor, &v->inodes, err) : 0;
 }
 
+/* Whether a repair that was cut off has stored it already. */
+static int find_cut(const struct snapshot_list *list, const struct snapshot *s, const struct snapshot_entry **ret, struct error *err)
+{
+	*ret = NULL;
+	for (size_t i = 0; i < list->count && !*ret; i++) {
+		const struct snapshot *t = &list->items[i].snapshot;
+		bool equal = false;
+		if (t != s && !t->has_writer && time_compare(t->time, s->time) == 0 && snapshots_equal(t, s, &equal, err) < 0)
+			return -1;
+		if (equal)
+			*ret = &list->items[i];
+	}
+	return 0;
+}
+
 /* --- the snapshot ------------------------------------------------------------------------------------------ */
 
-int repair_cut(struct walk *w, const struct id *id, struct snapshot *s, struct error *err)
+int repair_cut(struct walk *w, const struct snapshot_list *list, size_t which, struct error *err)
 {
+	const struct id *id = &list->items[which].id;
+	struct snapshot *s = &list->items[which].snapshot;
+	const struct snapshot_entry *before;
 	struct repair *p = w->repair;
 	CLEAN(writer_cleanup) struct writer *writer = NULL;
 	const struct writer_options options = { .slots = 1, .level = p->options->level, .work = WORK_REPAIR, .host = p->options->host, .session = p->session };
@@ -245,7 +264,11 @@ int repair_cut(struct walk *w, const struct id *id, struct snapshot *s, struct e
 	if (s->kind == SNAPSHOT_IMAGE && cut_map(w, slot, s, err) < 0)
 		return -1;
 	s->totals.warnings++;
-	if (writer_commit(writer, s, &fresh, err) < 0)
+	if (find_cut(list, s, &before, err) < 0)
+		return -1;
+	if (before)
+		fresh = before->id;
+	else if (writer_commit(writer, s, &fresh, err) < 0)
 		return -1;
 	object_key(SEAL_SNAPSHOT, id, key);
 	if (repo_log_append(p->repo, NULL, id, NULL, err) < 0 || repair_put_aside(p->repo->store, key, err) < 0)

@@ -109,9 +109,10 @@ int fetch_page(struct walk *w, enum seq_kind kind, const struct id *id, struct b
 	*ret_there = repo_get(w->repair->repo, CHUNK_META, id, ret, &why) == 0;
 	if (*ret_there)
 		return 0;
-	if (why.kind == ERR_NOMEM) {
+	/* A pack that cannot be read was given up by now; one that could be read and now cannot is not lost. */
+	if (why.kind != ERR_NOT_FOUND && why.kind != ERR_CORRUPT && why.kind != ERR_UNSUPPORTED && why.kind != ERR_AUTH && !w->repair->options->dry_run) {
 		*err = why;
-		return -1;
+		return error_add(err, "read a list again that could be read before");
 	}
 	*ret_there = get_from_twin(w, CHUNK_META, id, ret);
 	if (!*ret_there && w->others && counterpart_page(w->others, w, kind, id, ret, ret_there, err) < 0)

@@ -3,6 +3,7 @@
  * Packs that no segment names, and packs that cannot be healed. The latter are marked by a tombstone first, as a collector marks what it deletes: whoever begins to write from then on does not rely on them; and they are touched only while
  * no session is at work that may have relied on them before.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -191,6 +192,24 @@ static int salvage_piece(struct repair *p, struct writer *w, const struct piece 
 	return writer_put_copy(w, 0, class, raw->data + piece->offset, piece->length, &piece->id, err);
 }
 
+/* Empty: it is lost. A medium that fails is asked twice; a store that does not answer has lost nothing. */
+static int read_block(struct repo *view, const struct place *place, struct buf *ret, struct error *err)
+{
+	for (unsigned tries = 0; tries < 2; tries++) {
+		struct error why = { 0 };
+		if (repo_read_block(view, place, ret, &why) == 0)
+			return 0;
+		buf_clear(ret);
+		if (why.kind == ERR_NOMEM || (why.kind == ERR_IO && why.sys != EIO)) {
+			*err = why;
+			return -1;
+		}
+		if (why.kind != ERR_IO)
+			return 0;
+	}
+	return 0;
+}
+
 static int salvage(struct repair *p, struct writer *w, struct buf *pieces, struct error *err)
 {
 	struct repo view = *p->repo; /* reads through parity: some of a pack's pieces may still be healed */
@@ -207,8 +226,8 @@ static int salvage(struct repair *p, struct writer *w, struct buf *pieces, struc
 		if (i == 0 || at->number != at[-1].number || !id_equal(&at->pack, &at[-1].pack)) {
 			struct place place = { .pack = at->pack, .kind = at->kind, .how = at->how, .epoch = at->epoch, .block = at->number, .block_offset = at->block_offset, .sealed_length = at->sealed_length,
 				               .raw_length = at->raw_length };
-			if (repo_read_block(&view, &place, &raw, NULL) < 0)
-				buf_clear(&raw);
+			if (read_block(&view, &place, &raw, err) < 0)
+				return -1;
 		}
 		if (salvage_piece(p, w, at, &raw, err) < 0)
 			return -1;

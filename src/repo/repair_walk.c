@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "repo/repair_copy.h"
 #include "repo/repair_fetch.h"
@@ -371,11 +372,23 @@ static int open_other(struct walk *w, struct error *err)
 	return 0;
 }
 
+/* Snapshots that were found damaged are told as such; one that could be read, and now cannot, must not be passed over. */
+static int no_other_is_damaged(const struct repair *p, const struct snapshot_list *list, struct error *err)
+{
+	size_t known = 0;
+	for (size_t i = 0; i < p->patient_count; i++)
+		known += strncmp(p->patients[i].name, "snapshots/", 10) == 0;
+	if (list->damaged <= known)
+		return 0;
+	*err = list->first_error;
+	return error_add(err, "a snapshot that could be read before");
+}
+
 int repair_snapshots(struct repair *p, struct error *err)
 {
 	CLEAN(walk_done) struct walk w = { .repair = p };
 	CLEAN(snapshot_list_done) struct snapshot_list list = { 0 };
-	if (repo_snapshots(p->repo, &list, err) < 0 || open_other(&w, err) < 0)
+	if (repo_snapshots(p->repo, &list, err) < 0 || no_other_is_damaged(p, &list, err) < 0 || open_other(&w, err) < 0)
 		return -1;
 	CLEAN_FREE bool *hit = calloc(list.count + 1, sizeof *hit);
 	if (!hit)
@@ -384,7 +397,7 @@ int repair_snapshots(struct repair *p, struct error *err)
 		return -1;
 	for (size_t i = 0; p->options->cut && !p->options->dry_run && i < list.count; i++)
 		/* Written anew it would pass for one that can be relied on. */
-		if (hit[i] && !list.items[i].snapshot.has_writer && repair_cut(&w, &list.items[i].id, &list.items[i].snapshot, err) < 0)
+		if (hit[i] && !list.items[i].snapshot.has_writer && repair_cut(&w, &list, i, err) < 0)
 			return error_add(err, "cut what is lost out of a snapshot");
 	return 0;
 }

@@ -50,6 +50,6 @@ struct list_visitor {
 int walk_list(struct walk *w, enum seq_kind kind, const struct id *root, const struct list_visitor *visitor, struct error *err);
 
 /* repair_cut.c: the snapshot anew, without what w->hit and w->lost say; the old one goes aside. */
-int repair_cut(struct walk *w, const struct id *id, struct snapshot *s, struct error *err);
+int repair_cut(struct walk *w, const struct snapshot_list *list, size_t which, struct error *err);
 
 #endif
