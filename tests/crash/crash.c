@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "repo/copy.h"
 #include "repo/parity.h"
 #include "repo/repair.h"
 #include "sim.h"
@@ -26,17 +27,20 @@
 struct scene {
 	char folder[64], target[96];
 	struct journal *base;
+	struct journal *source; /* of copies: another repository, with backups */
 	struct model_tree tree, tree_before;
 	struct model_disk disk, disk_before;
 };
 
 struct operation {
 	const char *name;
-	enum { ON_NOTHING, ON_EMPTY, ON_BACKUPS, ON_NO_INDEX, ON_DAMAGED, ON_GARBAGE, BASES } on; /* what it begins with */
+	enum { ON_NOTHING, ON_EMPTY, ON_OTHER, ON_BACKUPS, ON_NO_INDEX, ON_DAMAGED, ON_GARBAGE, ON_PARITY, ON_LOST, BASES } on; /* what it begins with */
 	int (*run)(const struct scene *s, struct store *store, struct error *err);
 	const char *makes, *removes; /* tags */
 	int (*done)(const struct scene *s, struct journal *j, struct error *err); /* has it done its work? NULL: see makes, removes */
 	bool stores;  /* chunks */
+	bool copies;  /* it makes what ON_BACKUPS has */
+	bool repairs; /* what it says is lost is no failure of the store; its session is ended by the next writer */
 };
 
 /* --- operations --------------------------------------------------------------------------- */
@@ -317,6 +321,95 @@ static int run_repair(const struct scene *s, struct store *store, struct error *
 	return world_open(&repo, store, err) < 0 ? -1 : told(repo_repair(repo, &options, &sink, &report, err), &warning, err);
 }
 
+/* Tells of no loss that it has cut. */
+static void hear_cut(void *cookie, const struct id *snapshot, const char *path, size_t path_len, const char *area, const char *what, bool cut)
+{
+	if (!cut)
+		hear_hit(cookie, snapshot, path, path_len, area, what, cut);
+}
+
+static int run_repair_cut(const struct scene *s, struct store *store, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	struct repair_options options = { .host = "host", .level = 1, .cut = true };
+	struct error warning = { 0 };
+	struct repair_sink sink = { hear_healed, hear_lost, hear_cut, hear_replaced, &warning };
+	struct repair_report report;
+	(void)s;
+	return world_open(&repo, store, err) < 0 ? -1 : told(repo_repair(repo, &options, &sink, &report, err), &warning, err);
+}
+
+static int count_tag(struct journal *j, const char *tag, size_t *ret, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	CLEAN(snapshot_list_done) struct snapshot_list list = { 0 };
+	struct store *store;
+	if (store_open_journal(&store, j, err) < 0 || world_open(&repo, store, err) < 0 || repo_snapshots(repo, &list, err) < 0)
+		return -1;
+	*ret = 0;
+	for (size_t i = 0; i < list.count; i++)
+		*ret += list.items[i].snapshot.tags.count == 1 && strcmp(list.items[i].snapshot.tags.items[0].data, tag) == 0;
+	return 0;
+}
+
+/* What is whole compares equal (run_verify); of what was cut there is one snapshot. */
+static int done_repair_cut(const struct scene *s, struct journal *j, struct error *err)
+{
+	size_t count = 0;
+	(void)s;
+	if (count_tag(j, "lost-1", &count, err) < 0)
+		return -1;
+	return count == 1 ? 0 : error_set(err, ERR_IO, "there are %zu snapshots of what was cut", count);
+}
+
+static int run_parity_remove(const struct scene *s, struct store *store, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	uint64_t count;
+	(void)s;
+	return world_open(&repo, store, err) < 0 ? -1 : parity_remove(repo->store, &count, err);
+}
+
+static int done_parity_remove(const struct scene *s, struct journal *j, struct error *err)
+{
+	(void)s;
+	return journal_objects(j, "parity/") ? error_set(err, ERR_IO, "parity is left") : 0;
+}
+
+/* --- copy */
+
+static void hear_copy_lost(void *cookie, const struct id *snapshot, const char *path, size_t path_len, const char *area, const char *what)
+{
+	hear_hit(cookie, snapshot, path, path_len, area, what, false);
+}
+
+static int copy_all(struct repo *from, struct repo *to, struct error *err)
+{
+	CLEAN(copy_cleanup) struct copy *copy = NULL;
+	CLEAN(snapshot_list_done) struct snapshot_list list = { 0 };
+	struct error warning = { 0 };
+	const struct copy_options options = { .threads = 1, .level = 1, .host = "host" };
+	const struct copy_sink sink = { hear_copy_lost, &warning };
+	if (copy_new(&copy, from, to, &options, &sink, err) < 0 || repo_snapshots(from, &list, err) < 0)
+		return -1;
+	for (size_t i = 0; i < list.count; i++) {
+		struct copied done;
+		if (copy_snapshot(copy, &list.items[i].id, &list.items[i].snapshot, &done, err) < 0)
+			return -1;
+	}
+	return told(0, &warning, err);
+}
+
+static int run_copy(const struct scene *s, struct store *store, struct error *err)
+{
+	CLEAN_REPO struct repo *to = NULL;
+	CLEAN_REPO struct repo *from = NULL;
+	struct store *source;
+	if (world_open(&to, store, err) < 0 || store_open_journal(&source, s->source, err) < 0 || world_open(&from, source, err) < 0)
+		return -1;
+	return copy_all(from, to, err);
+}
+
 static const struct operation operations[] = {
 	{ .name = "init", .on = ON_NOTHING, .run = run_init, .done = nothing_to_do },
 	{ .name = "backup, first", .on = ON_EMPTY, .run = run_backup, .makes = "files-2", .stores = true },
@@ -334,9 +427,12 @@ static const struct operation operations[] = {
 	{ .name = "prune, packs anew", .on = ON_GARBAGE, .run = run_prune_all, .done = done_prune },
 	{ .name = "key rotate", .on = ON_BACKUPS, .run = run_key_rotate, .done = done_key_rotate },
 	{ .name = "parity add", .on = ON_BACKUPS, .run = run_parity_add, .done = done_parity_add },
-	{ .name = "repair, nothing to do", .on = ON_BACKUPS, .run = run_repair, .done = nothing_to_do },
-	{ .name = "repair, no index", .on = ON_NO_INDEX, .run = run_repair, .done = nothing_to_do },
-	{ .name = "repair, from parity", .on = ON_DAMAGED, .run = run_repair, .done = nothing_to_do },
+	{ .name = "parity remove", .on = ON_PARITY, .run = run_parity_remove, .done = done_parity_remove },
+	{ .name = "repair, nothing to do", .on = ON_BACKUPS, .run = run_repair, .done = nothing_to_do, .repairs = true },
+	{ .name = "repair, no index", .on = ON_NO_INDEX, .run = run_repair, .done = nothing_to_do, .repairs = true },
+	{ .name = "repair, from parity", .on = ON_DAMAGED, .run = run_repair, .done = nothing_to_do, .repairs = true },
+	{ .name = "repair --cut", .on = ON_LOST, .run = run_repair_cut, .done = done_repair_cut, .repairs = true },
+	{ .name = "copy", .on = ON_OTHER, .run = run_copy, .done = nothing_to_do, .stores = true, .copies = true },
 };
 
 /* --- ways to fail ------------------------------------------------------------------------------ */
@@ -389,6 +485,19 @@ static void run_verify(void *arg)
 	t->result = world_verify(t->journal, t->expected, t->count, NULL, &t->err);
 }
 
+/* Of a damaged repository: what is whole is readable, and what is not has not vanished. */
+static void run_compare(void *arg)
+{
+	struct trial *t = arg;
+	size_t count = 0;
+	t->err = (struct error){ 0 };
+	t->result = world_compare(t->journal, t->expected, t->count, &t->err);
+	if (t->result == 0)
+		t->result = count_tag(t->journal, "lost-1", &count, &t->err);
+	if (t->result == 0 && !count)
+		t->result = error_set(&t->err, ERR_IO, "a snapshot vanished");
+}
+
 /* As a process of its own. */
 static int in_machine(struct trial *t, void (*run)(void *))
 {
@@ -401,11 +510,11 @@ static int in_machine(struct trial *t, void (*run)(void *))
 static void expect_base(struct trial *t)
 {
 	t->count = 0;
-	if (t->op->on >= ON_BACKUPS) {
+	if (t->op->on >= ON_BACKUPS || t->op->copies) {
 		t->expected[t->count++] = (struct expected){ .tag = "files-1", .tree = t->scene->tree_before };
 		t->expected[t->count++] = (struct expected){ .tag = "image-1", .image = true, .disk = t->scene->disk_before };
 		for (size_t i = 0; i < t->count; i++)
-			t->expected[i].maybe = t->op->removes && strcmp(t->expected[i].tag, t->op->removes) == 0;
+			t->expected[i].maybe = t->op->copies || (t->op->removes && strcmp(t->expected[i].tag, t->op->removes) == 0);
 	}
 	if (!t->op->makes)
 		return;
@@ -427,7 +536,7 @@ static int still_has(struct journal *j, const char *tag)
 static int expect_done(struct trial *t, struct error *err)
 {
 	for (size_t i = 0; i < t->count; i++)
-		if (t->op->makes && strcmp(t->expected[i].tag, t->op->makes) == 0)
+		if (t->op->copies || (t->op->makes && strcmp(t->expected[i].tag, t->op->makes) == 0))
 			t->expected[i].maybe = false;
 	if (t->op->on != ON_NOTHING && in_machine(t, run_verify) < 0) {
 		*err = t->err;
@@ -464,10 +573,10 @@ static int judge_end(const struct trial *t, const struct way *way, struct error 
 	if (t->result == 0)
 		return 0;
 	/* What a repair tells as lost names the file or object, and the reason stands before it. */
-	if (t->op->run != run_repair && !strstr(t->err.text, strerror(way->strike.sys)))
+	if (!t->op->repairs && !strstr(t->err.text, strerror(way->strike.sys)))
 		return error_set(err, ERR_IO, "the error does not say why: \"%.200s\"", t->err.text);
 	bool space = way->strike.sys == ENOSPC || way->strike.sys == EDQUOT;
-	if (space && t->op->run != run_repair && t->err.kind != ERR_NO_SPACE)
+	if (space && !t->op->repairs && t->err.kind != ERR_NO_SPACE)
 		return error_set(err, ERR_IO, "the error is not of the kind \"no space\": \"%.200s\"", t->err.text);
 	return 0;
 }
@@ -481,7 +590,11 @@ static int judge(struct trial *t, const struct way *way, uint64_t full, struct e
 	if (judge_end(t, way, err) < 0)
 		return -1;
 	/* What was damaged before may be so still. */
-	if (t->op->on != ON_NOTHING && t->op->on != ON_NO_INDEX && t->op->on != ON_DAMAGED && in_machine(t, run_verify) < 0) {
+	if (t->op->on != ON_NOTHING && t->op->on != ON_NO_INDEX && t->op->on != ON_DAMAGED && t->op->on != ON_LOST && in_machine(t, run_verify) < 0) {
+		*err = t->err;
+		return error_add(err, "afterwards");
+	}
+	if (t->op->on == ON_LOST && in_machine(t, run_compare) < 0) {
 		*err = t->err;
 		return error_add(err, "afterwards");
 	}
@@ -499,8 +612,8 @@ static int judge(struct trial *t, const struct way *way, uint64_t full, struct e
 	if (t->op->stores && all > (way->unheard ? 2 * full : full) + SLACK)
 		return error_set(err, ERR_IO, "stored %llu bytes in all where %llu do (%llu the first time)", (unsigned long long)all, (unsigned long long)full,
 		                 (unsigned long long)stored);
-	/* That of an interrupted repair is ended by the next writer. */
-	if (t->op->run != run_repair && journal_objects(t->journal, "sessions/"))
+	/* That of an interrupted repair is ended by the next writer; so is that of a copy that found nothing left to do. */
+	if (!t->op->repairs && !t->op->copies && journal_objects(t->journal, "sessions/"))
 		return error_set(err, ERR_IO, "a session is left");
 	return 0;
 }
@@ -623,7 +736,48 @@ static void damage_all(struct journal *j, const char *prefix, bool gone)
 	store_close(store);
 }
 
-/* By operation.on: nothing; a repository; one with backups; one without its index; one with parity and damaged snapshots. */
+/* A snapshot of which all data is lost, and nothing else. */
+static void prepare_lost(void *arg)
+{
+	struct scene *s = arg;
+	struct error err;
+	struct model_tree other;
+	char path[96];
+	CLEAN_BUF struct buf before = BUF_INIT, after = BUF_INIT;
+	struct store *store = on(s->base);
+	snprintf(path, sizeof path, "%s/lost", s->folder);
+	must(model_tree_make(&other, path, 18, 78, &err), &err);
+	must(store->ops->list(store, "packs/", note_key, &before, &err), &err);
+	must(world_backup(on(s->base), "host", "lost-1", &other, &err), &err);
+	must(store->ops->list(store, "packs/", note_key, &after, &err), &err);
+	for (size_t at = 0; at < after.len; at += strlen((char *)after.data + at) + 1) {
+		const char *key = (char *)after.data + at;
+		if (!memmem(before.data, before.len, key, strlen(key)))
+			must(journal_damage(s->base, key, 300, false, &err), &err);
+	}
+	store_close(store);
+}
+
+static void prepare_no_index(void *arg)
+{
+	damage_all(((struct scene *)arg)->base, "index/", true);
+}
+
+static void prepare_damaged(void *arg)
+{
+	damage_all(((struct scene *)arg)->base, "snapshots/", false);
+}
+
+static void prepare_one(struct scene *s, struct journal *bases[BASES], int which, int from, void (*run)(void *))
+{
+	struct sim_machine m = { .run = run, .arg = s, .name = "prepare" };
+	struct error err;
+	must(journal_copy(&s->base, bases[from], &err), &err);
+	sim_run(&m, 1, NULL, NULL);
+	bases[which] = s->base;
+}
+
+/* Each by operation.on, out of the one that it begins as. */
 static void prepare(struct scene *s, struct journal *bases[BASES])
 {
 	struct error err;
@@ -637,27 +791,16 @@ static void prepare(struct scene *s, struct journal *bases[BASES])
 	snprintf(path, sizeof path, "%s/disk", s->folder);
 	must(model_disk_make(&s->disk, path, 2, &err), &err);
 	sim_seed(99);
-	struct sim_machine m = { .run = prepare_repository, .arg = s, .name = "prepare" };
-	must(journal_new(&bases[0], &err), &err);
-	must(journal_copy(&s->base, bases[0], &err), &err);
-	sim_run(&m, 1, NULL, NULL);
-	bases[1] = s->base;
-	must(journal_copy(&s->base, bases[1], &err), &err);
-	m.run = prepare_backups;
-	sim_run(&m, 1, NULL, NULL);
-	bases[2] = s->base;
-	must(journal_copy(&s->base, bases[2], &err), &err);
-	damage_all(s->base, "index/", true);
-	bases[3] = s->base;
-	must(journal_copy(&s->base, bases[2], &err), &err);
-	m.run = prepare_parity;
-	sim_run(&m, 1, NULL, NULL);
-	damage_all(s->base, "snapshots/", false);
-	bases[4] = s->base;
-	must(journal_copy(&s->base, bases[2], &err), &err);
-	m.run = prepare_garbage;
-	sim_run(&m, 1, NULL, NULL);
-	bases[5] = s->base;
+	must(journal_new(&bases[ON_NOTHING], &err), &err);
+	prepare_one(s, bases, ON_EMPTY, ON_NOTHING, prepare_repository);
+	prepare_one(s, bases, ON_OTHER, ON_NOTHING, prepare_repository);
+	prepare_one(s, bases, ON_BACKUPS, ON_EMPTY, prepare_backups);
+	prepare_one(s, bases, ON_NO_INDEX, ON_BACKUPS, prepare_no_index);
+	prepare_one(s, bases, ON_PARITY, ON_BACKUPS, prepare_parity);
+	prepare_one(s, bases, ON_DAMAGED, ON_PARITY, prepare_damaged);
+	prepare_one(s, bases, ON_GARBAGE, ON_BACKUPS, prepare_garbage);
+	prepare_one(s, bases, ON_LOST, ON_BACKUPS, prepare_lost);
+	s->source = bases[ON_BACKUPS];
 }
 
 static bool wanted(int argc, char **argv, const char *name)

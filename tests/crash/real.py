@@ -90,13 +90,14 @@ def noise(seed, size):
 class Operation:
     """name, what it begins with, its command; where it writes; what must hold of it."""
 
-    def __init__(self, name, base, command, keeps=True, adds=0, target=None, same=None, again=None):
+    def __init__(self, name, base, command, keeps=True, adds=0, target=None, same=None, again=None, loses=()):
         self.name, self.base, self.command = name, base, command
         self.keeps = keeps    # every snapshot that was there
         self.adds = adds      # how many snapshots it makes
         self.target = target  # what is written, where that is not the repository
         self.same = same      # compares the target; raises Wrong
         self.again = again    # a command that must work afterwards, too
+        self.loses = set(loses)  # snapshots that are damaged before, and replaced
 
 
 def same_tree(source):
@@ -168,7 +169,28 @@ def prepare(place):
         again = ["backup", old]
         operations.append(Operation("prune", forgotten, ["prune"], again=again))
         operations.append(Operation("prune, all packs made anew", forgotten, ["prune", "--max-unused", "0"], again=again))
-    return operations
+    return operations + prepare_healing(place, base, tree)
+
+
+def packs(repo):
+    return {os.path.join(here, name) for here, _, names in os.walk(os.path.join(repo, "packs")) for name in names}
+
+
+def prepare_healing(place, base, tree):
+    other, guarded, lost = place.at("other"), place.at("guarded"), place.at("lost")
+    place.must(other, "init")
+    shutil.copytree(base, guarded)
+    place.must(guarded, "parity", "add")
+    shutil.copytree(base, lost)
+    before, known = packs(lost), place.snapshots(lost)
+    place.must(lost, "backup", tree)
+    for pack in packs(lost) - before:
+        os.unlink(pack)
+    return [
+        Operation("copy", other, ["copy", "--from", base, "--from-password-file", place.at("key")], adds=2),
+        Operation("parity remove", guarded, ["parity", "remove"]),
+        Operation("repair --cut", lost, ["repair", "--cut"], loses=place.snapshots(lost) - known),
+    ]
 
 
 # --- what a power cut leaves -------------------------------------------------------------------------
@@ -340,8 +362,15 @@ class Row:
 
     def check(self, repo, when):
         try:
-            self.place.must(repo, "check", "--read-data")
-            missing = (self.before - {self.forgets}) - self.place.snapshots(repo)
+            there = self.place.snapshots(repo)
+            missing = (self.before - {self.forgets} - self.op.loses) - there
+            if len(there) < len(self.before - {self.forgets}):
+                raise Wrong(f"there are {len(there)} snapshots left")
+            # What is damaged until it is cut is still there.
+            if not self.op.loses & there:
+                self.place.must(repo, "check", "--read-data")
+            elif when != "afterwards":
+                raise Wrong("what is damaged was not replaced")
         except Wrong as e:
             raise Wrong(f"{when}: {e}") from None
         if missing:
@@ -368,6 +397,8 @@ class Row:
         self.check(repo, "after the same again")
         if op.adds and len(self.place.snapshots(repo)) < len(self.before) + op.adds:
             raise Wrong("after the same again: no new snapshot")
+        if op.loses and len(self.place.snapshots(repo)) != len(self.before):
+            raise Wrong("after the same again: snapshots were replaced twice")
 
     def drop(self, *paths):
         for path in paths:
