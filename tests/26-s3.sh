@@ -158,7 +158,8 @@ test_keys_withdrawn() {
 	wait_until 30 packs_there
 	ceph_admin key rm --uid brief --key-type s3 --access-key AKBRIEF >/dev/null
 	! wait $backup || { echo 'the backup ended well without keys'; return 1; }
-	grep -q 'the server does not know this access key' log || { cat log; return 1; }
+	# A key goes in two steps, of the user and of the list of keys: in between RGW finds the user, but not this key of his, and calls that AccessDenied.
+	grep -q -e 'the server does not know this access key' -e 'these keys may not do that (AccessDenied)' log || { cat log; return 1; }
 	ceph_admin key create --uid brief --key-type s3 --access-key AKAGAIN --secret-key again >/dev/null
 	export AWS_ACCESS_KEY_ID=AKAGAIN AWS_SECRET_ACCESS_KEY=again
 	expect 0 twofold --json backup tree
