@@ -275,4 +275,231 @@ test_locked_packs() {
 	same_tree tree "back$PWD/tree"
 }
 
+# --- init --lock-for ---------------------------------------------------------------------
+
+# locked_until OBJECT: seconds since 1970, 0 where it is not locked.
+locked_until() {
+	local date
+	date=$(s3 HEAD "/$bucket/$1" -I | tr -d '\r' | sed -n 's/^x-amz-object-lock-retain-until-date: //Ip')
+	if [ -n "$date" ]; then date -u -d "$date" +%s; else echo 0; fi
+}
+
+# all_locked SECONDS: everything that stays is locked for so long from now, and nothing else is.
+all_locked() {
+	local name until least
+	least=$(($(date +%s) + $1))
+	while read -r name; do
+		until=$(locked_until "$name")
+		case $name in
+			*/sessions/* | */tombstones/* | */aside/* | */probe/*) [ "$until" = 0 ] || { echo "$name is locked"; return 1; } ;;
+			*) [ "$until" -ge "$least" ] || { echo "$name is locked until $until, not $least"; return 1; } ;;
+		esac
+	done < <(objects some/folder/)
+}
+
+test_lock_for() {
+	use_locking
+	expect 0 twofold init --lock-for 1h --parity 10
+	grep -q 'locked for 1 h 00 min from then on: nobody can delete it before' out
+	mkdir tree
+	noise tree/large 40
+	expect 0 twofold backup tree
+	[ "$(objects some/folder/parity/ | wc -l)" -ge 1 ]
+	all_locked 3500
+	[ "$(s3 HEAD "/$bucket/some/folder/twofold" -I | grep -ci 'object-lock-mode: COMPLIANCE')" = 1 ]
+	expect 0 twofold --json stats
+	[ "$(field lock_seconds)" = 3600 ]
+	# All but what deletes works.
+	expect 0 twofold backup tree
+	expect 0 twofold check --read-data
+	expect 0 twofold restore latest --target back
+	same_tree tree "back$PWD/tree"
+	expect 0 twofold init "$PWD/other"
+	expect 0 twofold --repo "$PWD/other" backup tree
+	expect 0 twofold --repo "$PWD/other" copy --to "$TWOFOLD_REPOSITORY" --to-password-file "$TWOFOLD_PASSWORD_FILE"
+	expect 1 twofold forget latest
+	says 'UTC; forget it then'
+	expect 3 twofold forget --keep-last 1
+	grep -q 'snapshots stay, as they are locked: .*Object Lock protects it until 20' err || { cat err; return 1; }
+	expect 0 twofold --json snapshots
+	all_locked 3400
+}
+
+# What newer backups share with older ones stays locked: they renew it, when the time for that has come. What nothing needs loses its lock. Time passes by shortening locks, which GOVERNANCE permits.
+test_locks_are_renewed() {
+	use_locking
+	expect 0 twofold init --lock-for 1h --lock-mode governance
+	mkdir tree
+	noise tree/kept 9
+	noise tree/gone 36
+	expect 0 twofold backup tree
+	local first name start marked until
+	first=$(objects some/folder/snapshots/)
+	mapfile -t old < <(objects some/folder/packs/)
+	all_locked 3500
+	until=$(locked_until "$first")
+	rm tree/gone
+	# Renewed a moment ago, as far as this machine knows: not again.
+	protect 600 "${old[0]}"
+	expect 0 twofold backup tree
+	[ "$(locked_until "${old[0]}")" -lt "$(($(date +%s) + 700))" ]
+	# The spare quarter of an hour is over.
+	start=$(date +%s)
+	sed -i "1s/[0-9]*$/$((start - 1000))/" "$(find "$HOME" -name locked)"
+	expect 0 twofold backup tree
+	for name in "${old[@]}"; do
+		[ "$(locked_until "$name")" -ge $((start + 4480)) ] || { echo "$name was not renewed"; return 1; }
+	done
+	[ "$(locked_until "$first")" = "$until" ] || { echo 'the lock of a snapshot was renewed'; return 1; }
+	# A machine that remembers nothing renews, too.
+	protect 600 "${old[@]}"
+	expect 0 twofold --no-cache backup tree
+	for name in "${old[@]}"; do [ "$(locked_until "$name")" -ge $((start + 4400)) ]; done
+	# The lock of the snapshot ends, and it can be forgotten; its packs are marked, and lose their locks from then on.
+	expect 1 twofold forget "$(basename "$first")"
+	protect 2 "$first"
+	sleep 3
+	expect 0 twofold forget "$(basename "$first")"
+	expect 3 twofold --json prune --max-unused 0
+	[ "$(field protected_packs)" -ge 1 ]
+	[ "$(field deleted_packs)" = 0 ]
+	protect 20 "${old[@]}"
+	expect 0 twofold --no-cache backup tree
+	marked=()
+	for name in "${old[@]}"; do [ "$(locked_until "$name")" -ge $((start + 4400)) ] || marked+=("$name"); done
+	[ ${#marked[@]} -ge 1 ] || { echo 'what is marked was renewed'; return 1; }
+	expect 0 twofold check --read-data
+	protect 2 "${marked[@]}"
+	sleep 3
+	expect 0 twofold --json prune --max-unused 0
+	[ "$(field deleted_packs)" = ${#marked[@]} ]
+	expect 0 twofold check --read-data
+	expect 0 twofold restore latest --target back
+	same_tree tree "back$PWD/tree"
+}
+
+# An adopted pack whose writer died before it could lock it.
+test_interrupted_is_locked() {
+	use_locking
+	expect 0 twofold init --lock-for 1h
+	mkdir tree
+	for i in 1 2 3 4 5; do noise "tree/$i" 40; done
+	twofold backup tree >log 2>&1 &
+	local backup=$!
+	wait_until 60 packs_are_there
+	kill -KILL $backup
+	wait $backup 2>/dev/null || true
+	expect 0 twofold backup tree
+	all_locked 3400
+	expect 0 twofold check --read-data
+}
+
+packs_are_there() { [ "$(objects some/folder/packs/ | wc -l)" -ge 2 ]; }
+
+# Where nothing can be locked there is no repository that says it is.
+test_lock_refused() {
+	use_ceph
+	expect 1 twofold init --lock-for 1h
+	says 'the bucket does not lock objects'
+	[ -z "$(objects some/)" ] || { objects some/; return 1; }
+	expect 1 twofold init --lock-for 1h "$PWD/folder"
+	says 'objects there cannot be locked'
+	[ ! -e folder ]
+	expect 1 twofold init --lock-for 1h sftp://nobody@localhost/x
+	says 'objects there cannot be locked'
+	expect 2 twofold init --lock-for forever
+	expect 2 twofold init --lock-mode governance
+	# A bucket that is missing is made with Object Lock.
+	bucket=made-locking-$RANDOM
+	expect 0 twofold init --lock-for 1h "s3://$bucket/some/folder"
+	all_locked 3500
+}
+
+test_lock_refused_sloppy() {
+	use_sloppy
+	expect 1 twofold init --lock-for 1h
+	says 'did not lock it'
+	[ -z "$(objects some/)" ] || { objects some/; return 1; }
+}
+
+# Who can write to the bucket writes a header without the lock: machines that know better refuse.
+test_lock_taken_away() {
+	use_locking
+	expect 0 twofold init --lock-for 1h
+	mkdir tree && echo hello >tree/file
+	expect 0 twofold backup tree
+	s3 GET "/$bucket/some/folder/twofold" >header
+	printf '\1\0' | dd of=header bs=1 seek=8 conv=notrunc 2>/dev/null
+	printf '\0' | dd of=header bs=1 seek=14 conv=notrunc 2>/dev/null
+	printf '\0\0\0\0' | dd of=header bs=1 seek=48 conv=notrunc 2>/dev/null
+	python3 - <<-'END'
+		h = bytearray(open("header", "rb").read()); c = 0xffffffff
+		for b in h[:60]:
+		    c ^= b
+		    for _ in range(8): c = c >> 1 ^ (0x82f63b78 if c & 1 else 0)
+		h[60:64] = (c ^ 0xffffffff).to_bytes(4, "little"); open("header", "wb").write(h)
+	END
+	s3 PUT "/$bucket/some/folder/twofold" --data-binary @header >/dev/null
+	expect 1 twofold backup tree
+	says 'somebody changed it in the storage'
+}
+
+# --- append-only ------------------------------------------------------------------------------
+
+# Keys that may add and read but not delete (but the sessions, which come and go): everything but prune and forget works.
+test_append_only_keys() {
+	use_ceph
+	local resource=arn:aws:s3:::$bucket
+	ceph_admin user create --uid adder --display-name adder --access-key AKADDER --secret-key adder >/dev/null
+	cat >policy <<-END
+		{"Version": "2012-10-17", "Statement": [
+		{"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam:::user/adder"]}, "Resource": ["$resource", "$resource/*"],
+		 "Action": ["s3:ListBucket", "s3:ListBucketMultipartUploads", "s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"]},
+		{"Effect": "Allow", "Principal": {"AWS": ["arn:aws:iam:::user/adder"]}, "Resource": ["$resource/some/folder/sessions/*", "$resource/some/folder/probe/*"], "Action": ["s3:DeleteObject"]}]}
+	END
+	s3 PUT "/$bucket?policy=" --data-binary @policy >/dev/null
+	export AWS_ACCESS_KEY_ID=AKADDER AWS_SECRET_ACCESS_KEY=adder
+	append_only_round
+	expect 1 twofold forget latest
+	says 'these keys may not do that'
+	expect 1 twofold prune --max-unused 0
+	says 'these keys may not do that'
+	expect 0 twofold check --read-data
+	expect 0 twofold restore latest --target again
+	same_tree tree "again$PWD/tree"
+}
+
+append_only_round() {
+	mkdir tree
+	noise tree/large 30
+	expect 0 twofold init
+	expect 0 twofold backup tree
+	rm tree/large
+	echo small >tree/small
+	expect 0 twofold backup tree
+	expect 0 twofold check --read-data
+	expect 0 twofold restore latest --target back
+	same_tree tree "back$PWD/tree"
+	expect 0 twofold init "$PWD/other"
+	expect 0 twofold --repo "$PWD/other" backup tree
+	expect 0 twofold --repo "$PWD/other" copy --to "$TWOFOLD_REPOSITORY" --to-password-file "$TWOFOLD_PASSWORD_FILE"
+	expect 0 twofold find small
+}
+
+# A bucket that locks everything by its own default, the sessions too.
+test_append_only_bucket() {
+	use_locking
+	local body='<ObjectLockConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>'
+	s3 PUT "/$bucket?object-lock=" -H "content-md5: $(printf %s "$body" | openssl md5 -binary | base64)" -d "$body" >/dev/null
+	append_only_round
+	expect 1 twofold forget latest
+	says 'Object Lock protects it until 20'
+	expect 3 twofold forget --keep-last 1
+	# Nothing is garbage as long as no snapshot can be forgotten; what a repair or an interrupted run left would stay, and prune says so.
+	expect 0 twofold prune --max-unused 0
+	expect 0 twofold check --read-data
+	expect 0 twofold restore latest --target again
+	same_tree tree "again$PWD/tree"
+}
+
 run_cases

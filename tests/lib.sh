@@ -125,6 +125,7 @@ same_tree() {
 run_cases() {
 	local name code
 	for name in $(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p'); do
+		[[ $name =~ ${TEST_ONLY:-} ]] || continue
 		rm -f "$base/reason"
 		mkdir -p "$base/$name/home"
 		(

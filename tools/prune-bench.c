@@ -227,7 +227,7 @@ static int generate(const char *location, const char *key, uint64_t chunks, stru
 	struct repo_secret how = secret();
 	struct id stays, goes;
 	char hex[ID_HEX_SIZE];
-	if (write_key(key, err) < 0 || repo_init(location, &how, "bench", err) < 0 || repo_open(&repo, location, &how, NULL, err) < 0 ||
+	if (write_key(key, err) < 0 || repo_init(location, &how, "bench", NULL, err) < 0 || repo_open(&repo, location, &how, NULL, err) < 0 ||
 	    write_snapshot(repo, 0, chunks, &stays, err) < 0 || write_snapshot(repo, 1, chunks, &goes, err) < 0 || write_data(repo, location, chunks, err) < 0)
 		return -1;
 	id_to_hex(&goes, hex);

@@ -147,7 +147,12 @@ static int forget_vanished(struct copying *k, bool whole, size_t *ret_forgotten,
 		id_to_hex(&list[i], hex);
 		if (cli_interrupted())
 			return error_set(err, ERR_CANCELLED, "copy: interrupted");
-		if (repo_snapshot_forget(k->to, &list[i], &why) < 0 && why.kind != ERR_NOT_FOUND) {
+		int done = repo_snapshot_forget(k->to, &list[i], &why);
+		if (done < 0 && why.kind == ERR_PROTECTED) {
+			cli_warn(k->cli, "%.16s stays, though the source has it no more: %s", hex, why.text);
+			continue;
+		}
+		if (done < 0 && why.kind != ERR_NOT_FOUND) {
 			*err = why;
 			return -1;
 		}

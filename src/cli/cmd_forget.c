@@ -84,7 +84,8 @@ struct forgetting {
 	struct cli *cli;
 	struct repo *repo;
 	bool dry_run;
-	size_t kept, forgotten, gone;
+	size_t kept, forgotten, gone, locked;
+	char locked_why[300];
 };
 
 static int forget_one(struct forgetting *f, const struct id *id, struct error *err)
@@ -95,6 +96,11 @@ static int forget_one(struct forgetting *f, const struct id *id, struct error *e
 	if (cli_interrupted())
 		return error_set(err, ERR_CANCELLED, "forget: interrupted after %zu snapshots", f->forgotten);
 	if (!f->dry_run && repo_snapshot_forget(f->repo, id, &why) < 0) {
+		if (why.kind == ERR_PROTECTED) {
+			if (!f->locked++)
+				snprintf(f->locked_why, sizeof f->locked_why, "%.16s: %.250s", hex, why.text);
+			return 0;
+		}
 		if (why.kind != ERR_NOT_FOUND) {
 			*err = why;
 			return error_add(err, "%.16s", hex);
@@ -115,7 +121,7 @@ static void summarise(const struct forgetting *f)
 		        f->kept == 1 ? "is" : "are");
 	else
 		cli_say(f->cli, "%s %s snapshots\n", f->dry_run ? "would forget" : "forgot", text_count(a, f->forgotten));
-	cli_json(f->cli, json_pack("{ss, sI, sI, sI, sb}", "type", "summary", "forgotten", (json_int_t)f->forgotten, "kept", (json_int_t)f->kept, "gone", (json_int_t)f->gone,
+	cli_json(f->cli, json_pack("{ss, sI, sI, sI, sI, sb}", "type", "summary", "forgotten", (json_int_t)f->forgotten, "kept", (json_int_t)f->kept, "gone", (json_int_t)f->gone, "locked", (json_int_t)f->locked,
 	                           "dry_run", (int)f->dry_run));
 }
 
@@ -322,6 +328,10 @@ static int forget_run(struct cli *cli, const void *args, struct error *err)
 	struct forgetting f = { .cli = cli, .repo = repo, .dry_run = a->dry_run };
 	if ((cli->operand_count ? forget_named(&f, err) : forget_by_rules(&f, a, &rules, by, err)) < 0)
 		return -1;
+	if (f.locked && !f.forgotten && cli->operand_count)
+		return error_set(err, ERR_PROTECTED, "%s", f.locked_why);
+	if (f.locked)
+		cli_warn(cli, "%zu snapshots stay, as they are locked: %s", f.locked, f.locked_why);
 	summarise(&f);
 	if (a->prune && !a->dry_run)
 		return cli_prune(cli, repo, &(struct prune_limits){ .max_unused = PRUNE_MAX_UNUSED, .max_repack = UINT64_MAX, .fence_seconds = SESSION_FENCE_SECONDS }, err);
@@ -340,7 +350,7 @@ const struct command command_forget = {
 		 "A snapshot stays if any rule keeps it. Rules apply to each group of snapshots (same host, sources and kind) by itself, and only to those that --host, --path, --tag "
 		 "and --kind choose. A rule such as --keep-daily 7 counts days that have a snapshot, keeps the last one of each, and the oldest of all while there are fewer days than that. "
 		 "Days are those of the local time zone. --keep-within counts from the newest snapshot of the group, not from today.\n"
-		 "Rules that would leave nothing of a group are refused.",
+		 "Rules that would leave nothing of a group are refused. Snapshots that the storage has locked until a date (init --lock-for) stay, and are counted in a warning.",
 	.examples = "twofold forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --keep-yearly 10 --dry-run\ntwofold forget --keep-last 3 --prune\ntwofold forget --keep-within 30d --keep-tag release\n"
 		    "# one snapshot\ntwofold forget 3f09a1c2d4e5f607",
 	.options = forget_options,

@@ -139,6 +139,12 @@ static int key_add_run(struct cli *cli, const void *args, struct error *err)
 	return 0;
 }
 
+static void tell_still_there(struct cli *cli, const struct repo *repo)
+{
+	if (repo->header.lock)
+		cli_say(cli, "its object is only hidden, as it is locked: who knows the password and can read old versions of the bucket could still use it; twofold key rotate keeps what is stored from now on from him\n");
+}
+
 /* The new key is there before the old one goes, so an interruption leaves both. */
 static int key_change_run(struct cli *cli, const void *args, struct error *err)
 {
@@ -150,6 +156,7 @@ static int key_change_run(struct cli *cli, const void *args, struct error *err)
 	if (repo_key_remove(repo, &repo->key, err) < 0)
 		return -1;
 	tell(cli, "removed", &repo->key, ((const struct key_args *)args)->recovery);
+	tell_still_there(cli, repo);
 	return 0;
 }
 
@@ -239,6 +246,7 @@ static int key_remove_run(struct cli *cli, const void *args, struct error *err)
 	if (repo_key_remove(repo, &search.id, err) < 0)
 		return -1;
 	tell(cli, "removed", &search.id, false);
+	tell_still_there(cli, repo);
 	return 0;
 }
 

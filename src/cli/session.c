@@ -12,6 +12,7 @@
 #include "cli/parity.h"
 #include "cli/password.h"
 #include "repo/signing.h"
+#include "cli/text.h"
 
 const char *cli_host(void)
 {
@@ -63,11 +64,21 @@ int cli_new_secret(struct cli *cli, const struct secret *s, struct repo_secret *
 	return 0;
 }
 
-static int make(struct cli *cli, const struct location *location, unsigned parity, struct error *err)
+static void tell_lock(struct cli *cli, const struct repo_lock *lock)
+{
+	char a[TEXT_MAX];
+	if (lock->mode)
+		cli_say(cli, "what is stored in it is locked for %s from then on: %s\n", text_duration(a, lock->seconds * 1000000000ull),
+		        lock->mode == STORE_LOCK_COMPLIANCE ? "nobody can delete it before" : "only who may bypass governance locks can delete it before");
+}
+
+static int make(struct cli *cli, const struct location *location, const struct cli_new_repo *wanted, struct error *err)
 {
 	CLEAN_SECRET struct secret secret = { 0 };
 	char label[300], hex[ID_HEX_SIZE];
 	bool exists = false;
+	if (wanted->lock.mode && store_check_locking(location->text, err) < 0)
+		return error_add(err, "make repository");
 	if (repo_exists(location->text, &exists, err) < 0)
 		return -1;
 	if (exists)
@@ -81,22 +92,23 @@ static int make(struct cli *cli, const struct location *location, unsigned parit
 	CLEAN_REPO struct repo *repo = NULL;
 	if (cli_new_secret(cli, &secret, &proof, err) < 0)
 		return -1;
-	if (repo_init(location->text, &proof, label, err) < 0 || repo_open(&repo, location->text, &proof, NULL, err) < 0)
+	if (repo_init(location->text, &proof, label, &wanted->lock, err) < 0 || repo_open(&repo, location->text, &proof, NULL, err) < 0)
 		return -1;
 	id_to_hex(&repo->header.repository, hex);
 	cli_say(cli, "made repository %.16s in %s\n", hex, location->text);
-	json_t *object = json_pack("{ss, ss}", "type", "repository", "id", hex);
+	tell_lock(cli, &wanted->lock);
+	json_t *object = json_pack("{ss, ss, sI}", "type", "repository", "id", hex, "lock_seconds", (json_int_t)(wanted->lock.mode ? wanted->lock.seconds : 0));
 	cli_json_bytes(object, "location", location->text, strlen(location->text));
 	cli_json(cli, object);
-	return parity ? cli_parity_begin(cli, repo, parity, err) : 0;
+	return wanted->parity ? cli_parity_begin(cli, repo, wanted->parity, err) : 0;
 }
 
-int cli_make_repo(struct cli *cli, const char *operand, unsigned parity, struct error *err)
+int cli_make_repo(struct cli *cli, const char *operand, const struct cli_new_repo *wanted, struct error *err)
 {
 	CLEAN_LOCATION struct location location = { 0 };
 	if (seal_init(err) < 0 || location_resolve(&location, cli, operand, err) < 0)
 		return -1;
-	return make(cli, &location, parity, err);
+	return make(cli, &location, wanted, err);
 }
 
 #define TRIES 3
@@ -145,7 +157,7 @@ static int check_location(struct cli *cli, const struct location *location, unsi
 	if (exists)
 		return 0;
 	if ((location->is_default || location->side) && (flags & SESSION_CREATE))
-		return make(cli, location, 0, err);
+		return make(cli, location, &(struct cli_new_repo){ 0 }, err);
 	if (location->side)
 		return error_set(err, ERR_NOT_FOUND, "open repository: %s is not a twofold repository%s%.250s%s", location->text, why.text[0] ? " (" : "", why.text, why.text[0] ? ")" : "");
 	return error_set(err, ERR_NOT_FOUND, "open repository: %s is not a twofold repository%s%.250s%s; make one with: twofold init %s%s", location->text,

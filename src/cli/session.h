@@ -27,8 +27,12 @@ void cli_watch_store(struct cli *cli, struct store *store);
 struct location;
 int cli_open_other(struct cli *cli, const struct location *location, unsigned flags, struct repo **ret, struct error *err);
 
-/* Makes a repository at location (NULL: --repo and so on) and says so. parity: percent, or 0 for none. */
-int cli_make_repo(struct cli *cli, const char *location, unsigned parity, struct error *err);
+struct cli_new_repo {
+	unsigned parity;       /* percent, or 0 for none */
+	struct repo_lock lock; /* of what is stored in it */
+};
+/* Makes a repository at location (NULL: --repo and so on) and says so. */
+int cli_make_repo(struct cli *cli, const char *location, const struct cli_new_repo *wanted, struct error *err);
 
 /* The secret as repo.h takes it: to open with; or to make a key with: for a password it is measured here what it may cost (seal_argon_measure), and a weaker one than usual is warned of. Borrows s. */
 struct repo_secret cli_secret(const struct secret *s);

@@ -263,7 +263,7 @@ static int confirm(struct collect *c, const struct id *id, struct error *err)
 		return error_set(err, ERR_NOMEM, "confirm a snapshot: out of memory");
 	seal_random(fresh.b, ID_SIZE);
 	if (object_write(c->repo->store, c->repo->keys, SEAL_SNAPSHOT, &fresh, &s.session, bytes.data, bytes.len, &why) < 0 ||
-	    repo_log_append(c->repo, &s.session, &fresh, &bytes, &why) < 0 || (repo_snapshot_forget(c->repo, id, &why) < 0 && why.kind != ERR_NOT_FOUND))
+	    repo_log_append(c->repo, &s.session, &fresh, &bytes, &why) < 0 || (repo_snapshot_drop(c->repo, id, &why) < 0 && why.kind != ERR_NOT_FOUND))
 		return error_set(err, why.kind, "confirm a snapshot: %s", why.text);
 	buf_add(&c->snapshots, fresh.b, ID_SIZE);
 	c->report.confirmed++;

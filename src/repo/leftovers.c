@@ -2,6 +2,7 @@
 #include "repo/leftovers.h"
 
 #include "repo/ids.h"
+#include "repo/locks.h"
 #include "repo/object.h"
 #include "repo/rows.h"
 #include "repo/sessions.h"
@@ -51,6 +52,9 @@ int leftovers_index(struct repo *r, const struct id *session, const struct marks
 			continue;
 		segment_rows_add(&rows, &found[i].id, kind, found[i].size, &table);
 		pack_table_done(&table);
+		/* Its writer may have died before it could. */
+		if (locks_extend_pack(r, &found[i].id, err) < 0)
+			return -1;
 		++*ret_packs;
 		if (segment_rows_chunks(&rows) >= SEGMENT_ROWS_CHUNKS && index_rows(r, session, &rows, err) < 0)
 			return -1;

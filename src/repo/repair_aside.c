@@ -64,7 +64,7 @@ int repair_put_aside(struct store *store, const char *name, struct error *err)
 		return -1;
 	if (!found)
 		return 0;
-	if (copy_aside(store, name, size, err) < 0 || store->ops->remove(store, name, err) < 0)
+	if (copy_aside(store, name, size, err) < 0 || store_hide(store, name, err) < 0)
 		return error_add(err, "put %s aside", name);
 	return 0;
 }

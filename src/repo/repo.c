@@ -10,6 +10,7 @@
 #include "repo/ids.h"
 #include "repo/coders.h"
 #include "repo/keys.h"
+#include "repo/locks.h"
 #include "repo/log.h"
 #include "repo/marks.h"
 #include "repo/object.h"
@@ -21,7 +22,7 @@
 #define HEADER_KEY "twofold"
 
 /* The algorithms of format version 1: see enum values in docs/FORMAT.md, "Public header". */
-static const struct repo_header version_1 = { .version = FORMAT_VERSION, .hash = 1, .cipher = 1, .compression = 1, .cutting = 1 };
+static const struct repo_header version_1 = { .version = 1, .hash = 1, .cipher = 1, .compression = 1, .cutting = 1 };
 
 /* Keys may be there: a repository whose making was interrupted has nothing else. So may what an interrupted test of the store left. */
 static int any_object(void *cookie, const char *key, uint64_t size)
@@ -82,31 +83,50 @@ static int check_store(struct store *store, struct error *err)
 	return 0;
 }
 
-int repo_init(const char *location, const struct repo_secret *secret, const char *label, struct error *err)
+int repo_init(const char *location, const struct repo_secret *secret, const char *label, const struct repo_lock *lock, struct error *err)
 {
 	CLEAN(store_cleanup) struct store *store = NULL;
-	if (store_open(&store, location, true, err) < 0)
+	bool locking = lock && lock->mode;
+	if (locking && store_check_locking(location, err) < 0)
+		return error_add(err, "make repository");
+	if (store_open(&store, location, locking ? STORE_CREATE_LOCKING : STORE_CREATE, err) < 0)
 		return error_add(err, "make repository");
 	if (check_new(store, err) < 0 || check_store(store, err) < 0)
 		return -1;
-	return repo_init_store(store, secret, label, err);
+	return repo_init_store(store, secret, label, lock, err);
 }
 
-int repo_init_store(struct store *store, const struct repo_secret *secret, const char *label, struct error *err)
+static int write_first(struct store *store, const struct repo_header *header, const struct repo_secret *secret, const char *label, struct error *err)
+{
+	uint8_t master[SEAL_KEY_SIZE], bytes[HEADER_SIZE];
+	struct id key;
+	seal_random(master, sizeof master);
+	repo_header_encode(bytes, header);
+	/* The header comes last: what is interrupted before it is no repository. */
+	int done = keys_write(store, master, 1, secret, label, &key, err);
+	explicit_bzero(master, sizeof master);
+	if (done == 0 && header->lock)
+		done = locks_verify_first(store, &key, header, err);
+	return done < 0 ? -1 : store_write(store, HEADER_KEY, bytes, sizeof bytes, err);
+}
+
+int repo_init_store(struct store *store, const struct repo_secret *secret, const char *label, const struct repo_lock *lock, struct error *err)
 {
 	if (check_new(store, err) < 0)
 		return -1;
 	struct repo_header header = version_1;
-	uint8_t master[SEAL_KEY_SIZE], bytes[HEADER_SIZE];
-	struct id key;
 	seal_random(header.repository.b, ID_SIZE);
-	seal_random(master, sizeof master);
-	repo_header_encode(bytes, &header);
-	/* The header comes last: what is interrupted before it is no repository. */
-	int done = keys_write(store, master, 1, secret, label, &key, err);
-	if (done == 0)
-		done = store_write(store, HEADER_KEY, bytes, sizeof bytes, err);
-	explicit_bzero(master, sizeof master);
+	if (lock && lock->mode) {
+		header.version = 2;
+		header.lock = (uint8_t)lock->mode;
+		header.lock_seconds = lock->seconds;
+	}
+	struct store_locks locks = locks_of(&header);
+	if (header.lock)
+		store_lock_new(store, &locks);
+	int done = write_first(store, &header, secret, label, err);
+	if (header.lock)
+		store_lock_new(store, NULL);
 	if (done < 0)
 		return error_add(err, "make repository");
 	store_reserve(store, true, NULL); /* where it cannot be had, a full store is only harder to collect */
@@ -182,6 +202,7 @@ int repo_open_store(struct repo **ret, struct store *store, const struct repo_se
 	r->store = store;
 	if (read_header(r, store->location, err) < 0 || unlock(r, secret, err) < 0)
 		return -1;
+	locks_apply(r);
 	seal_cut_key(r->keys, cut_key);
 	struct cut_params params = { CUT_MIN, CUT_AVG, CUT_MAX };
 	if (cut_new(&r->cutter, &params, cut_key, err) < 0 || coder_pool_new(&r->coders, err) < 0 || name_cache(r, cache_root, err) < 0)
@@ -429,7 +450,30 @@ static int log_forgetting(struct repo *r, const struct id *id, bool *ret_reserve
 	return error_add(err, "forget a snapshot");
 }
 
+/* A snapshot is removed, not hidden: what is needed for it must not be taken for garbage while the store keeps it for a reason. */
+static int refuse_locked(struct repo *r, const char *key, struct error *err)
+{
+	int64_t until, now;
+	char text[64] = "a date far away";
+	if (store_locked_until(r->store, key, &until, &now, err) < 0)
+		return error_add(err, "forget a snapshot");
+	if (until <= now)
+		return 0;
+	time_t at = (time_t)until;
+	struct tm tm;
+	if (gmtime_r(&at, &tm))
+		strftime(text, sizeof text, "%F %H:%M UTC", &tm);
+	return error_set(err, ERR_PROTECTED, "forget a snapshot: the bucket's Object Lock protects it until %s; forget it then", text);
+}
+
 int repo_snapshot_forget(struct repo *r, const struct id *id, struct error *err)
+{
+	char key[OBJECT_KEY_MAX];
+	object_key(SEAL_SNAPSHOT, id, key);
+	return refuse_locked(r, key, err) < 0 ? -1 : repo_snapshot_drop(r, id, err);
+}
+
+int repo_snapshot_drop(struct repo *r, const struct id *id, struct error *err)
 {
 	char key[OBJECT_KEY_MAX];
 	bool found;

@@ -37,18 +37,26 @@ struct repo {
 	struct block_cache *blocks; /* what was read of metadata packs, and snapshots; NULL: none is kept */
 	struct repo_log *log;     /* as it was at the first entry that this process wrote, and its own since; NULL before */
 	struct signing *signing;  /* repo/signing.h; NULL: nothing is signed, and nothing known of who signs */
+	struct store_locks locks; /* of new objects; the header says for how long */
 	_Atomic int64_t refreshed_at; /* when a missing chunk last made a reader refresh the index, in seconds of the monotonic clock */
 };
 
+/* Object Lock: docs/decisions/object-lock.md. */
+struct repo_lock {
+	enum store_lock_mode mode; /* STORE_LOCK_NONE: none */
+	uint32_t seconds;
+};
+#define REPO_LOCK_MAX 3153600000u /* seconds: 100 years, as S3 */
+
 /* Makes a new repository in an empty or missing location. An existing one is ERR_EXISTS, a folder with other things in it too.
- * label names the first key. */
-int repo_init(const char *location, const struct repo_secret *secret, const char *label, struct error *err);
+ * label names the first key. lock, where not NULL: what is written is locked, now and by every later writer; ERR_UNSUPPORTED where the store does not do it. */
+int repo_init(const char *location, const struct repo_secret *secret, const char *label, const struct repo_lock *lock, struct error *err);
 
 /* cache_root: folder under which caches of all repositories lie, or NULL for none. ERR_NOT_FOUND: nothing there;
  * ERR_CORRUPT: something else is there; ERR_AUTH: no key object opens with this secret; ERR_UNSUPPORTED: newer version. */
 int repo_open(struct repo **ret, const char *location, const struct repo_secret *secret, const char *cache_root, struct error *err);
 /* The same on a store that is open already: init borrows it, the repository owns it from here on, also on failure. */
-int repo_init_store(struct store *store, const struct repo_secret *secret, const char *label, struct error *err);
+int repo_init_store(struct store *store, const struct repo_secret *secret, const char *label, const struct repo_lock *lock, struct error *err);
 int repo_open_store(struct repo **ret, struct store *store, const struct repo_secret *secret, const char *cache_root, struct error *err);
 /* From here on what is read of metadata packs, and snapshots, is kept in the local cache, at most limit bytes of all repositories below cache_root together (repo/block_cache.h); 0: not, or not any more. Nothing is done where
  * there is no cache. For stores behind a network: a local folder is no faster for it. Not while another thread uses r. */
@@ -97,8 +105,10 @@ int repo_snapshot_resolve(struct repo *r, const char *name, struct id *ret_id, s
 /* The same, or "latest"; and reads it. */
 int repo_snapshot_find(struct repo *r, const char *name, struct id *ret_id, struct snapshot *ret, struct error *err);
 /* Deletes the snapshot's object, and nothing else: the chunks that only it referred to become garbage. Damaged ones too. ERR_NOT_FOUND: it is gone already.
- * A store that lets nothing be deleted: ERR_AUTH, or what the store says, with what to do. */
+ * A store that lets nothing be deleted: ERR_AUTH, or what the store says, with what to do. One that protects the snapshot until a date: ERR_PROTECTED, and nothing was done. */
 int repo_snapshot_forget(struct repo *r, const struct id *id, struct error *err);
+/* The same for who has written it anew, or never finished it: one that the store protects is hidden. */
+int repo_snapshot_drop(struct repo *r, const struct id *id, struct error *err);
 
 /* An immutable sealed object, out of the cache where it is there: like object_read_by (repo/object.h). */
 int repo_read_object(struct repo *r, enum seal_kind kind, const struct id *id, size_t max, struct id *ret_session, struct seal_by *ret_by, struct buf *ret, struct error *err);

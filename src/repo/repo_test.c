@@ -42,8 +42,8 @@ static void a_chunk_comes_back(void **state)
 {
 	(void)state;
 	struct error err = { 0 };
-	assert_int_equal(repo_init(location, &password, "test", &err), 0);
-	assert_int_equal(repo_init(location, &password, "test", &err), -1);
+	assert_int_equal(repo_init(location, &password, "test", NULL, &err), 0);
+	assert_int_equal(repo_init(location, &password, "test", NULL, &err), -1);
 	assert_int_equal(err.kind, ERR_EXISTS);
 
 	static uint8_t large[1 << 20], small[1000];
@@ -217,11 +217,11 @@ static void init_wants_an_empty_folder(void **state)
 	snprintf(folder, sizeof folder, "%s/taken", root);
 	snprintf(command, sizeof command, "mkdir -p %s/letters && echo x >%s/letters/one", folder, folder);
 	assert_int_equal(system(command), 0);
-	assert_int_equal(repo_init(folder, &password, "test", &err), -1);
+	assert_int_equal(repo_init(folder, &password, "test", NULL, &err), -1);
 	assert_int_equal(err.kind, ERR_EXISTS);
 	snprintf(command, sizeof command, "test ! -e %s/keys && rm -r %s/letters", folder, folder);
 	assert_int_equal(system(command), 0);
-	assert_int_equal(repo_init(folder, &password, "test", &err), 0);
+	assert_int_equal(repo_init(folder, &password, "test", NULL, &err), 0);
 }
 
 /* A writer that hides something in the padding, under the right key. */

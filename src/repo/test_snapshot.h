@@ -42,7 +42,7 @@ static inline void test_repo_make(struct test_repo *t)
 	assert_non_null(mkdtemp(t->root));
 	snprintf(t->location, sizeof t->location, "%s/repository", t->root);
 	TEST_OK(seal_init(&err));
-	TEST_OK(repo_init(t->location, &test_secret, "test", &err));
+	TEST_OK(repo_init(t->location, &test_secret, "test", NULL, &err));
 	test_repo_open(t);
 }
 

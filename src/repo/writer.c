@@ -8,6 +8,7 @@
 
 #include "repo/block_cache.h"
 #include "repo/leftovers.h"
+#include "repo/locks.h"
 #include "repo/log.h"
 #include "repo/object.h"
 #include "repo/packer.h"
@@ -83,6 +84,8 @@ static int announce(struct writer *w, const struct writer_options *options, stru
 	if (own_session_begin(&w->session, w->repo, w->work, w->host, err) < 0 || settle_look(w->repo, &w->marks, err) < 0)
 		return -1;
 	w->wary = w->marks.packs.len > 0;
+	if (locks_renew(w->repo, &w->marks, LOCKS_EARLY, err) < 0)
+		return -1;
 	if (seal_is_write_only(w->repo->keys))
 		return 0; /* others' packs cannot be read */
 	return leftovers_adopt(w->repo, own_session_id(w->session), &w->marks, &w->adopted_packs, err);
@@ -460,7 +463,7 @@ int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id
 	CLEAN_BUF struct buf payload = BUF_INIT;
 	struct id id;
 	bool anew = false;
-	if (writer_flush(w, err) < 0 || settle(w, snapshot, &anew, err) < 0)
+	if (writer_flush(w, err) < 0 || settle(w, snapshot, &anew, err) < 0 || locks_renew(w->repo, &w->marks, LOCKS_IN_TIME, err) < 0)
 		return -1;
 	snapshot->totals.added_raw = w->added_raw;
 	snapshot->totals.added_stored = w->added_stored;
@@ -474,7 +477,7 @@ int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id
 			if (seal_is_write_only(w->repo->keys))
 				drop_snapshot(w, &id);
 			else
-				repo_snapshot_forget(w->repo, &id, NULL);
+				repo_snapshot_drop(w->repo, &id, NULL);
 			return -1;
 		}
 		if (!anew)
@@ -483,7 +486,7 @@ int writer_commit(struct writer *w, struct snapshot *snapshot, struct id *ret_id
 		struct error why = { 0 };
 		if (write_snapshot(w, snapshot, &id, &payload, err) < 0)
 			return -1;
-		if (repo_snapshot_forget(w->repo, &stale, &why) < 0 && why.kind != ERR_NOT_FOUND)
+		if (repo_snapshot_drop(w->repo, &stale, &why) < 0 && why.kind != ERR_NOT_FOUND)
 			return error_set(err, why.kind, "%s", why.text);
 	}
 	w->committed = true;

@@ -19,8 +19,8 @@ int store_check_key(const struct store *s, const char *key, struct error *err);
 int store_check_prefix(const struct store *s, const char *prefix, struct error *err);
 
 /* Rows of the table in store.c. location is given whole, as the user wrote it. */
-int store_open_local(struct store **ret, const char *location, bool create, struct error *err);
-int store_open_sftp(struct store **ret, const char *location, bool create, struct error *err);
-int store_open_s3(struct store **ret, const char *location, bool create, struct error *err);
+int store_open_local(struct store **ret, const char *location, enum store_create create, struct error *err);
+int store_open_sftp(struct store **ret, const char *location, enum store_create create, struct error *err);
+int store_open_s3(struct store **ret, const char *location, enum store_create create, struct error *err);
 
 #endif

@@ -527,7 +527,7 @@ static int make_root(char *path, struct error *err)
 	}
 }
 
-int store_open_local(struct store **ret, const char *location, bool create, struct error *err)
+int store_open_local(struct store **ret, const char *location, enum store_create create, struct error *err)
 {
 	const char *path = strncmp(location, "file://", 7) == 0 ? location + 7 : location;
 	if (!*path)

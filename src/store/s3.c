@@ -13,8 +13,6 @@
 
 #include "store/s3_internal.h"
 
-#define PAGES_MAX 1000000u /* of a listing: 1000 objects each */
-#define VERSIONS_MAX 100u  /* of one object, each removed by itself; what is below them is hidden */
 
 char *s3_whole_key(const struct s3_store *s, const char *key)
 {
@@ -22,7 +20,7 @@ char *s3_whole_key(const struct s3_store *s, const char *key)
 	return asprintf(&whole, "%s%s", s->config.prefix, key) < 0 ? NULL : whole;
 }
 
-static int no_memory(const struct s3_store *s, const char *verb, const char *key, struct error *err)
+int s3_no_memory(const struct s3_store *s, const char *verb, const char *key, struct error *err)
 {
 	return error_set(err, ERR_NOMEM, "%s %s/%s: out of memory", verb, s->base.location, key);
 }
@@ -60,7 +58,7 @@ static int s3_stat(struct store *base, const char *key, bool *ret_found, uint64_
 		return -1;
 	CLEAN_FREE char *whole = s3_whole_key(s, key);
 	if (!whole)
-		return no_memory(s, "look at", key, err);
+		return s3_no_memory(s, "look at", key, err);
 	if (s3_head(s, whole, "look at", &r, err) < 0)
 		return -1;
 	if (r.status == 200 && r.length == UINT64_MAX)
@@ -101,7 +99,7 @@ static int s3_get(struct store *base, const char *key, uint64_t offset, void *da
 		return get_nothing(s, key, offset, err);
 	CLEAN_FREE char *whole = s3_whole_key(s, key);
 	if (!whole)
-		return no_memory(s, "read", key, err);
+		return s3_no_memory(s, "read", key, err);
 	struct s3_request q = { .method = "GET", .key = whole, .ranged = true, .offset = offset, .into = data, .len = len };
 	if (s3_request(s->http, &q, &r, err) < 0)
 		return error_add(err, "read %s/%s", base->location, key);
@@ -161,7 +159,7 @@ static int s3_list(struct store *base, const char *prefix, store_list_fn fn, voi
 		return -1;
 	CLEAN_FREE char *whole = s3_whole_key(s, prefix);
 	if (!whole)
-		return no_memory(s, "list", prefix, err);
+		return s3_no_memory(s, "list", prefix, err);
 	for (unsigned pages = 0; pages < PAGES_MAX; pages++) {
 		struct s3_page page = { 0 };
 		if (list_page(s, whole, token, &page, err) < 0)
@@ -177,158 +175,6 @@ static int s3_list(struct store *base, const char *prefix, store_list_fn fn, voi
 			break;
 	}
 	return error_set(err, ERR_CORRUPT, "list s3://%s/%s: the server's listing has no end", s->config.bucket, whole);
-}
-
-/* --- removing ---------------------------------------------------------------------------- */
-
-/* In a bucket that keeps versions this only hides the object. */
-static int remove_plainly(struct s3_store *s, const char *whole, struct error *err)
-{
-	CLEAN_RESPONSE struct s3_response r = S3_RESPONSE_INIT;
-	struct s3_request q = { .method = "DELETE", .key = whole };
-	if (s3_request(s->http, &q, &r, err) < 0)
-		return error_add(err, "remove s3://%s/%s", s->config.bucket, whole);
-	if (r.status != 200 && r.status != 204 && (r.status != 404 || strcmp(r.problem.code, "NoSuchBucket") == 0))
-		return s3_refused(s->http, &r, err, "remove s3://%s/%s", s->config.bucket, whole);
-	atomic_store(&s->no_versions, !r.version[0]);
-	return 0;
-}
-
-/* Where Object Lock still holds this version. A server that refused and has a date that cannot be read means it so. */
-static bool is_protected(const struct s3_response *head)
-{
-	time_t now = head->server_time ? head->server_time : head->local_time, until = s3_parse_time(head->lock_until);
-	return head->lock_until[0] && (until == -1 || until > now);
-}
-
-static int say_protected(const struct s3_store *s, const char *whole, const struct s3_response *head, struct error *err)
-{
-	char text[64] = "a date that the server gives in no known form";
-	time_t until = s3_parse_time(head->lock_until);
-	struct tm tm;
-	if (until != -1 && gmtime_r(&until, &tm))
-		strftime(text, sizeof text, "%F %H:%M UTC", &tm);
-	return error_set(err, ERR_PROTECTED, "remove s3://%s/%s: the bucket's Object Lock protects it until %s", s->config.bucket, whole, text);
-}
-
-/* Removes the version that head describes. *ret_refused: it stays, as it is protected or these keys may not remove versions. */
-static int remove_version(struct s3_store *s, const char *whole, const struct s3_response *head, bool *ret_refused, struct error *err)
-{
-	CLEAN_RESPONSE struct s3_response r = S3_RESPONSE_INIT;
-	struct s3_request q = { .method = "DELETE", .key = whole, .parameters = { { "versionId", head->version } }, .parameter_count = 1 };
-	if (s3_request(s->http, &q, &r, err) < 0)
-		return error_add(err, "remove s3://%s/%s", s->config.bucket, whole);
-	*ret_refused = r.status == 403;
-	if (*ret_refused || r.status == 200 || r.status == 204 || (r.status == 404 && strcmp(r.problem.code, "NoSuchBucket") != 0))
-		return 0;
-	return s3_refused(s->http, &r, err, "remove s3://%s/%s", s->config.bucket, whole);
-}
-
-/* What Object Lock keeps is hidden instead, where little is lost by that; packs are nearly all of a repository, so they stay in sight until they can be removed. */
-static bool may_be_hidden(const char *key)
-{
-	return strncmp(key, "packs/", 6) != 0;
-}
-
-/* In a bucket that keeps versions only removing a version gives its space back: the one in sight, and then what came to light below it (a put
- * that was repeated leaves two). */
-static int s3_remove(struct store *base, const char *key, struct error *err)
-{
-	struct s3_store *s = s3_of(base);
-	if (store_check_key(base, key, err) < 0)
-		return -1;
-	CLEAN_FREE char *whole = s3_whole_key(s, key);
-	if (!whole)
-		return no_memory(s, "remove", key, err);
-	for (unsigned i = 0; i < VERSIONS_MAX && !atomic_load(&s->no_versions); i++) {
-		CLEAN_RESPONSE struct s3_response head = S3_RESPONSE_INIT;
-		bool refused = false;
-		if (s3_head(s, whole, "remove", &head, err) < 0)
-			return -1;
-		if (head.status == 404)
-			return 0;
-		if (!head.version[0])
-			break;
-		if (remove_version(s, whole, &head, &refused, err) < 0)
-			return -1;
-		if (refused && is_protected(&head) && !may_be_hidden(key))
-			return say_protected(s, whole, &head, err);
-		if (refused)
-			break;
-	}
-	return remove_plainly(s, whole, err);
-}
-
-int s3_abort_upload(struct s3_store *s, const char *whole, const char *upload, struct error *err)
-{
-	CLEAN_RESPONSE struct s3_response r = S3_RESPONSE_INIT;
-	struct s3_request q = { .method = "DELETE", .key = whole, .parameters = { { "uploadId", upload } }, .parameter_count = 1 };
-	if (s3_request(s->http, &q, &r, err) < 0)
-		return error_add(err, "give up the upload of s3://%s/%s", s->config.bucket, whole);
-	if (r.status == 200 || r.status == 204 || r.status == 404)
-		return 0;
-	return s3_refused(s->http, &r, err, "give up the upload of s3://%s/%s", s->config.bucket, whole);
-}
-
-/* A server that cannot list them gives an empty page. */
-static int uploads_page(struct s3_store *s, const struct s3_page *after, struct s3_page *ret, time_t *ret_now, struct error *err)
-{
-	CLEAN_RESPONSE struct s3_response r = S3_RESPONSE_INIT;
-	struct s3_request q = { .method = "GET" };
-	if (after->next_key)
-		q.parameters[q.parameter_count++] = (struct s3_header){ "key-marker", after->next_key };
-	q.parameters[q.parameter_count++] = (struct s3_header){ "prefix", s->config.prefix };
-	if (after->next_upload)
-		q.parameters[q.parameter_count++] = (struct s3_header){ "upload-id-marker", after->next_upload };
-	q.parameters[q.parameter_count++] = (struct s3_header){ "uploads", "" };
-	if (s3_request(s->http, &q, &r, err) < 0)
-		return error_add(err, "list unfinished uploads of %s", s->base.location);
-	if (r.status == 501)
-		return 0;
-	if (r.status != 200)
-		return s3_refused(s->http, &r, err, "list unfinished uploads of %s", s->base.location);
-	if (s3_parse_uploads(ret, r.body.data, r.body.len, err) < 0)
-		return error_add(err, "list unfinished uploads of %s", s->base.location);
-	*ret_now = r.server_time ? r.server_time : r.local_time;
-	return 0;
-}
-
-/* The server's clock tells an upload's age. */
-static int sweep_page(struct s3_store *s, const struct s3_page *page, time_t now, uint64_t min_age, uint64_t *removed, struct error *err)
-{
-	size_t skip = strlen(s->config.prefix);
-	for (size_t i = 0; i < page->count; i++) {
-		const struct s3_listed *o = &page->items[i];
-		bool ours = strncmp(o->key, s->config.prefix, skip) == 0 && store_key_valid(o->key + skip);
-		if (!ours || now < o->begun || (uint64_t)(now - o->begun) < min_age)
-			continue;
-		if (s3_abort_upload(s, o->key, o->upload, err) < 0)
-			return -1;
-		++*removed;
-	}
-	return 0;
-}
-
-static int s3_sweep(struct store *base, uint64_t min_age, uint64_t *ret_removed, struct error *err)
-{
-	struct s3_store *s = s3_of(base);
-	CLEAN(s3_page_done) struct s3_page page = { 0 };
-	uint64_t removed = 0;
-	for (unsigned pages = 0; pages < PAGES_MAX; pages++) {
-		struct s3_page next = { 0 };
-		time_t now = 0;
-		if (uploads_page(s, &page, &next, &now, err) < 0)
-			return -1;
-		s3_page_done(&page);
-		page = next;
-		if (sweep_page(s, &page, now, min_age, &removed, err) < 0)
-			return -1;
-		if (!page.more) {
-			*ret_removed = removed;
-			return 0;
-		}
-	}
-	return error_set(err, ERR_CORRUPT, "list unfinished uploads of %s: the server's listing has no end", base->location);
 }
 
 /* --- opening -------------------------------------------------------------------------------- */
@@ -373,9 +219,13 @@ static const struct store_ops s3_ops = {
 	.close = s3_close,
 	.sweep = s3_sweep,
 	.facts = s3_facts,
+	.lock_new = s3_lock_new,
+	.extend_lock = s3_extend_lock,
+	.locked_until = s3_locked_until,
+	.hide = s3_hide,
 };
 
-static int make_bucket(struct s3_store *s, struct error *err)
+static int make_bucket(struct s3_store *s, bool locking, struct error *err)
 {
 	CLEAN_RESPONSE struct s3_response r = S3_RESPONSE_INIT;
 	char body[256] = "";
@@ -385,6 +235,8 @@ static int make_bucket(struct s3_store *s, struct error *err)
 		         "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LocationConstraint>%.100s</LocationConstraint></CreateBucketConfiguration>",
 		         s->config.region);
 	struct s3_request q = { .method = "PUT", .body = body, .body_len = strlen(body) };
+	if (locking)
+		q.headers[q.header_count++] = (struct s3_header){ "x-amz-bucket-object-lock-enabled", "true" };
 	if (s3_request(s->http, &q, &r, err) < 0)
 		return error_add(err, "make the bucket %s", s->config.bucket);
 	if (r.status == 200 || strcmp(r.problem.code, "BucketAlreadyOwnedByYou") == 0)
@@ -393,7 +245,7 @@ static int make_bucket(struct s3_store *s, struct error *err)
 }
 
 /* One small listing shows at once whether server, keys, region and bucket are right. */
-static int check_bucket(struct s3_store *s, bool create, struct error *err)
+static int check_bucket(struct s3_store *s, enum store_create create, struct error *err)
 {
 	CLEAN_RESPONSE struct s3_response r = S3_RESPONSE_INIT;
 	struct s3_request q = {
@@ -406,11 +258,11 @@ static int check_bucket(struct s3_store *s, bool create, struct error *err)
 	if (r.status == 200)
 		return 0;
 	if (strcmp(r.problem.code, "NoSuchBucket") == 0 && create)
-		return make_bucket(s, err);
+		return make_bucket(s, create == STORE_CREATE_LOCKING, err);
 	return s3_refused(s->http, &r, err, "open %s", s->base.location);
 }
 
-int store_open_s3(struct store **ret, const char *location, bool create, struct error *err)
+int store_open_s3(struct store **ret, const char *location, enum store_create create, struct error *err)
 {
 	struct s3_config config;
 	if (s3_config_parse(&config, location, err) < 0)

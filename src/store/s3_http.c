@@ -31,6 +31,7 @@ struct s3_http {
 	struct s3_credentials credentials;
 	unsigned generation;       /* of the credentials */
 	atomic_bool reached;       /* the server has answered once */
+	_Atomic int64_t clock_ahead; /* seconds by which its clock is ahead of this machine's */
 };
 
 /* --- making ------------------------------------------------------------------------ */
@@ -78,6 +79,11 @@ void s3_http_free(struct s3_http *h)
 	free(h->host);
 	free(h->base);
 	free(h);
+}
+
+time_t s3_now(const struct s3_http *h)
+{
+	return time(NULL) + (time_t)atomic_load(&h->clock_ahead);
 }
 
 static CURL *take_handle(struct s3_http *h)
@@ -252,6 +258,8 @@ static void note_header(struct s3_response *r, const char *name, size_t name_len
 		copy_value(r->version, sizeof r->version, value, len);
 	} else if (IS("x-amz-object-lock-retain-until-date")) {
 		copy_value(r->lock_until, sizeof r->lock_until, value, len);
+	} else if (IS("x-amz-object-lock-mode")) {
+		copy_value(r->lock_mode, sizeof r->lock_mode, value, len);
 	} else if (IS("x-amz-bucket-region")) {
 		copy_value(r->problem.region, sizeof r->problem.region, value, len);
 	} else if (IS("x-amz-server-side-encryption")) {
@@ -557,6 +565,8 @@ int s3_request(struct s3_http *h, const struct s3_request *request, struct s3_re
 		CURLcode code = send_once(h, request, &c, ret, why, sizeof why);
 		if (code == CURLE_OK) {
 			atomic_store(&h->reached, true);
+			if (ret->server_time)
+				atomic_store(&h->clock_ahead, (int64_t)ret->server_time - ret->local_time);
 			renewed = !renewed && wants_other_keys(ret) && renew_credentials(h, generation);
 			if (renewed)
 				continue;

@@ -20,6 +20,8 @@ struct s3_http;
 /* store is asked for its watch only; config is borrowed. */
 int s3_http_new(struct s3_http **ret, const struct store *store, const struct s3_config *config, struct error *err);
 void s3_http_free(struct s3_http *h);
+/* The server's clock, as its last answer told it; this machine's before the first. */
+time_t s3_now(const struct s3_http *h);
 
 struct s3_request {
 	const char *method;
@@ -42,7 +44,7 @@ struct s3_response {
 	bool foreign_etag;    /* encrypted by the server, so the ETag is no MD5 */
 	char token[40];       /* our own mark of the put that wrote it, where the object has one */
 	char version[1028];   /* x-amz-version-id, or "": of a bucket that keeps versions */
-	char lock_until[40];  /* x-amz-object-lock-retain-until-date, or "" */
+	char lock_until[40], lock_mode[16]; /* x-amz-object-lock-retain-until-date and -mode, or "" */
 	uint64_t length;      /* Content-Length, or UINT64_MAX */
 	bool has_range;
 	uint64_t first, last, total; /* Content-Range; total is UINT64_MAX where it is not told */

@@ -28,6 +28,7 @@ struct sent_part {
 struct s3_put {
 	struct store_put base;
 	char *whole, token[33];
+	struct s3_lock lock;
 	uint8_t *part;           /* being filled; S3_PART bytes, or NULL */
 	size_t len;              /* of it */
 	unsigned parts;          /* handed to the uploader */
@@ -109,9 +110,10 @@ static void add_parameter(struct s3_request *q, const char *name, const char *va
 }
 
 /* Headers of the request that makes the object. */
-static void describe(const struct s3_put *p, struct s3_request *q)
+static void describe(struct s3_put *p, struct s3_request *q)
 {
 	add_header(q, "x-amz-meta-twofold-put", p->token);
+	s3_lock_describe(store_of(p), &p->lock, q);
 }
 
 /* Nothing relies on it: names are random, and some servers ignore it. */
@@ -131,6 +133,9 @@ static bool refuses_condition(struct s3_put *p, const struct s3_response *r)
 
 static int refused(const struct s3_put *p, const struct s3_response *r, struct error *err)
 {
+	if (p->lock.seconds && strcmp(r->problem.code, "InvalidRequest") == 0)
+		return error_set(err, ERR_UNSUPPORTED, "write s3://%s/%s: the bucket does not lock objects: Object Lock is not switched on, which is done when a bucket is made", store_of(p)->config.bucket,
+		                 p->whole);
 	return s3_refused(store_of(p)->http, r, err, "write s3://%s/%s", store_of(p)->config.bucket, p->whole);
 }
 
@@ -382,6 +387,7 @@ int s3_put_begin(struct store *s, const char *key, uint64_t size_hint, struct st
 	}
 	for (int i = 0; i < 16; i++)
 		snprintf(p->token + 2 * i, 3, "%02x", random[i]);
+	s3_lock_begin(s3_of(s), key, &p->lock);
 	p->base.store = s;
 	*ret = &p->base;
 	return 0;
@@ -528,9 +534,9 @@ static int commit(struct s3_put *p, struct error *err)
 		return exists(p, err);
 	if (!p->parts)
 		return put_whole(p, err);
-	if (wait_for_parts(p, err) < 0)
+	if (wait_for_parts(p, err) < 0 || complete(p, err) < 0)
 		return -1;
-	return complete(p, err);
+	return s3_lock_completed(store_of(p), p->whole, &p->lock, err);
 }
 
 void s3_put_abort(struct store_put *put)

@@ -337,7 +337,7 @@ static int open_patiently(struct sftp *s, bool create, struct sftp_conn **ret, s
 	return -1;
 }
 
-int store_open_sftp(struct store **ret, const char *location, bool create, struct error *err)
+int store_open_sftp(struct store **ret, const char *location, enum store_create create, struct error *err)
 {
 	struct sftp *s = NULL;
 	if (sftp_new(&s, location, err) < 0)

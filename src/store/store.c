@@ -2,21 +2,23 @@
 #include "store/store.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "store/kind.h"
 #include "store/retry.h"
 
 struct kind {
 	const char *scheme; /* the location starts with it */
-	int (*open)(struct store **ret, const char *location, bool create, struct error *err);
+	int (*open)(struct store **ret, const char *location, enum store_create create, struct error *err);
 	bool retry;         /* behind a network: opened through the wrapper that tries again */
+	bool locks;         /* its objects can be locked */
 };
 
 /* A location without a scheme is a folder. */
 static const struct kind kinds[] = {
-	{ "file://", store_open_local, false },
-	{ "sftp://", store_open_sftp, true },
-	{ "s3://", store_open_s3, false }, /* tries single requests again by itself */
+	{ "file://", store_open_local, false, false },
+	{ "sftp://", store_open_sftp, true, false },
+	{ "s3://", store_open_s3, false, true }, /* tries single requests again by itself */
 };
 
 static bool has_scheme(const char *location)
@@ -25,7 +27,7 @@ static bool has_scheme(const char *location)
 	return letters && strncmp(location + letters, "://", 3) == 0;
 }
 
-static int open_kind(const struct kind *kind, struct store **ret, const char *location, bool create, struct error *err)
+static int open_kind(const struct kind *kind, struct store **ret, const char *location, enum store_create create, struct error *err)
 {
 	struct store *s;
 	if (kind->open(&s, location, create, err) < 0)
@@ -36,11 +38,28 @@ static int open_kind(const struct kind *kind, struct store **ret, const char *lo
 	return 0;
 }
 
-int store_open(struct store **ret, const char *location, bool create, struct error *err)
+/* NULL: by its form it is of no kind in the table. */
+static const struct kind *kind_of(const char *location)
 {
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		if (strncmp(location, kinds[i].scheme, strlen(kinds[i].scheme)) == 0)
-			return open_kind(&kinds[i], ret, location, create, err);
+			return &kinds[i];
+	return NULL;
+}
+
+int store_check_locking(const char *location, struct error *err)
+{
+	const struct kind *kind = kind_of(location);
+	if (kind && kind->locks)
+		return 0;
+	return error_set(err, ERR_UNSUPPORTED, "%s: objects there cannot be locked; that needs a bucket of S3 with Object Lock (s3://...)", location);
+}
+
+int store_open(struct store **ret, const char *location, enum store_create create, struct error *err)
+{
+	const struct kind *kind = kind_of(location);
+	if (kind)
+		return open_kind(kind, ret, location, create, err);
 	if (has_scheme(location))
 		return error_set(err, ERR_UNSUPPORTED, "open %s: this build has no store of that kind; give the path of a folder",
 		                 location);
@@ -65,6 +84,50 @@ int store_make_removals_last(struct store *s, const char *prefix, struct error *
 		if (s->ops->make_removals_last)
 			return s->ops->make_removals_last(s, prefix, err);
 	return 0;
+}
+
+/* The store, or the one below it, that can lock. */
+static struct store *locking(struct store *s)
+{
+	while (s && !s->ops->lock_new)
+		s = s->inner;
+	return s;
+}
+
+bool store_can_lock(struct store *s)
+{
+	return locking(s) != NULL;
+}
+
+void store_lock_new(struct store *s, const struct store_locks *locks)
+{
+	struct store *at = locking(s);
+	if (at)
+		at->ops->lock_new(at, locks);
+}
+
+int store_extend_lock(struct store *s, const char *key, uint64_t seconds, bool *ret_found, struct error *err)
+{
+	struct store *at = locking(s);
+	if (!at)
+		return error_set(err, ERR_UNSUPPORTED, "lock %s/%s: objects there cannot be locked", s->location, key);
+	return at->ops->extend_lock(at, key, seconds, ret_found, err);
+}
+
+int store_locked_until(struct store *s, const char *key, int64_t *ret, int64_t *ret_now, struct error *err)
+{
+	struct store *at = locking(s);
+	if (at)
+		return at->ops->locked_until(at, key, ret, ret_now, err);
+	*ret = 0;
+	*ret_now = time(NULL);
+	return 0;
+}
+
+int store_hide(struct store *s, const char *key, struct error *err)
+{
+	struct store *at = locking(s);
+	return at && at->ops->hide ? at->ops->hide(at, key, err) : s->ops->remove(s, key, err);
 }
 
 int store_reserve(struct store *s, bool keep, struct error *err)

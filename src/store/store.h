@@ -41,6 +41,26 @@ struct store_promises {
 	unsigned commits;     /* how many put_commit are worth having under way at once; at least 1 */
 };
 
+/* Objects that nobody can delete before a date (Object Lock of S3). */
+enum store_lock_mode {
+	STORE_LOCK_NONE,
+	STORE_LOCK_COMPLIANCE, /* the store lets nobody shorten it */
+	STORE_LOCK_GOVERNANCE, /* who has a permission for that may */
+};
+struct store_locks {
+	enum store_lock_mode mode;
+	/* For how many seconds from its put an object of this key is locked; 0: not at all. From any thread. */
+	uint64_t (*seconds)(const void *cookie, const char *key);
+	const void *cookie;
+};
+
+/* What store_open does where there is nothing yet. The first two are false and true. */
+enum store_create {
+	STORE_MUST_EXIST,
+	STORE_CREATE,
+	STORE_CREATE_LOCKING, /* so that it can lock objects */
+};
+
 /* A moment's state. */
 struct store_facts {
 	bool has_space, has_clock;
@@ -92,6 +112,12 @@ struct store_ops {
 	int (*make_removals_last)(struct store *s, const char *prefix, struct error *err);
 	/* What can be told of the store at this moment. NULL: nothing. Call store_facts. */
 	int (*facts)(struct store *s, struct store_facts *ret, struct error *err);
+	/* Locks, by the store's clock; a wrapper need not have these. NULL where a kind cannot lock. Call store_lock_new and so on, below. */
+	void (*lock_new)(struct store *s, const struct store_locks *locks);
+	int (*extend_lock)(struct store *s, const char *key, uint64_t seconds, bool *ret_found, struct error *err);
+	int (*locked_until)(struct store *s, const char *key, int64_t *ret, int64_t *ret_now, struct error *err);
+	/* Takes the object out of sight as remove does, but where it is locked it only hides it. NULL: as remove. */
+	int (*hide)(struct store *s, const char *key, struct error *err);
 };
 
 /* Implementations embed these as their first members. All but watch is constant once the store is open. */
@@ -108,7 +134,7 @@ struct store_put {
 
 /* Opens the store at location: a folder's path, or scheme://... create makes the folder (mode 0700) where it is missing; without it a missing
  * location is ERR_NOT_FOUND. Kinds behind a network come wrapped: what fails in passing is tried again. */
-int store_open(struct store **ret, const char *location, bool create, struct error *err);
+int store_open(struct store **ret, const char *location, enum store_create create, struct error *err);
 void store_close(struct store *s);
 DEFINE_CLEAN(store, store_close)
 #define CLEAN_STORE CLEAN(store_cleanup)
@@ -121,6 +147,20 @@ int store_reserve(struct store *s, bool keep, struct error *err);
 int store_facts(struct store *s, struct store_facts *ret, struct error *err);
 /* ops->make_removals_last of the store, or of the one that it wraps. */
 int store_make_removals_last(struct store *s, const char *prefix, struct error *err);
+
+/* --- locks: of the store, or of the one that it wraps --- */
+/* Can what lies at such a location be locked at all? ERR_UNSUPPORTED, before anything is opened or made. */
+int store_check_locking(const char *location, struct error *err);
+bool store_can_lock(struct store *s);
+/* From now on new objects are locked as locks says; it must outlive their puts. NULL: not any more. Before any put, on a store that can lock. A put that returned 0 is locked
+ * where the store obeys; whether it does is told by store_locked_until. */
+void store_lock_new(struct store *s, const struct store_locks *locks);
+/* The object is locked for at least so many seconds from now (less a hundredth); a longer lock stays. ret_found false: there is no such object. Refused: ERR_AUTH. */
+int store_extend_lock(struct store *s, const char *key, uint64_t seconds, bool *ret_found, struct error *err);
+/* Seconds since 1970 until when nobody can delete the object, 0 where it is not locked (or not there, or the keys may not know); and the store's clock now. */
+int store_locked_until(struct store *s, const char *key, int64_t *ret, int64_t *ret_now, struct error *err);
+/* Out of sight, though it may be locked. */
+int store_hide(struct store *s, const char *key, struct error *err);
 
 /* A store in memory, for tests. */
 int store_open_memory(struct store **ret, struct error *err);

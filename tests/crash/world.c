@@ -30,7 +30,7 @@ static int open_indexed(struct repo **ret, struct store *store, struct error *er
 
 int world_init(struct store *store, struct error *err)
 {
-	int result = repo_init_store(store, &world_secret, "test", err);
+	int result = repo_init_store(store, &world_secret, "test", NULL, err);
 	store_close(store);
 	return result;
 }

@@ -320,8 +320,10 @@ class Repository:
 	def _header(h):
 		need(h[:8] == b"TWOFOLD\n", "not a repository")
 		need(len(h) != 64 or struct.unpack("<I", h[60:])[0] == crc32c(h[:60]), "the header is damaged")
-		need(struct.unpack("<H", h[8:10])[0] == 1, "a newer version")
-		need(len(h) == 64 and h[14:16] == bytes(2) and h[48:60] == bytes(12), "the header is damaged")
+		version = struct.unpack("<H", h[8:10])[0]
+		need(version in (1, 2), "a newer version")
+		locked = h[14] in (1, 2) and h[48:52] != bytes(4) if version == 2 else h[14] == 0 and h[48:52] == bytes(4)
+		need(len(h) == 64 and locked and h[15] == 0 and h[52:60] == bytes(8), "the header is damaged")
 		need(h[10:14] == bytes((1, 1, 1, 1)), "unknown algorithms")
 		return h[16:48]
 

@@ -16,6 +16,7 @@
 #include "seal/seal.h"
 
 #define FORMAT_VERSION 1u
+#define HEADER_VERSION 2u /* of the header: 2 where new objects are locked, which an older program would not do; else 1 */
 #define OBJECT_VERSION 2u /* of packs, sealed objects and segments: 2 where another key than the first master key sealed them */
 
 /* --- which key sealed an object: 5 bytes of its clear head: u8 how, le16 epoch, 2 zero --------- */
@@ -28,13 +29,17 @@ bool head_by_decode(struct seal_by *ret, uint16_t version, const uint8_t bytes[S
 
 /* --- public header: object "twofold", in clear, fixed 64 bytes --------------------------------
  * magic "TWOFOLD\n" [8], le16 version, u8 hash (1 keyed BLAKE3), u8 cipher (1 ChaCha20-Poly1305), u8 compression (1 zstd), u8 cutting (1 Gear+AES),
- * 2 zero bytes, repository id[32], 12 zero bytes, le32 CRC-32C (Castagnoli) of the 60 bytes before. */
+ * u8 lock (0 none, 1 compliance, 2 governance), 1 zero byte, repository id[32], le32 seconds of the lock, 8 zero bytes, le32 CRC-32C (Castagnoli) of the 60 bytes before.
+ * Version 1: no lock. */
 #define HEADER_SIZE 64u
 struct repo_header {
 	uint16_t version;
 	uint8_t hash, cipher, compression, cutting;
 	struct id repository;
+	uint8_t lock;          /* 0, or an enum store_lock_mode, for lock_seconds */
+	uint32_t lock_seconds;
 };
+#define HEADER_LOCK_MAX 2u
 void repo_header_encode(uint8_t ret[HEADER_SIZE], const struct repo_header *h);
 /* Not a repository (magic): ERR_CORRUPT; a newer version or an unknown algorithm: ERR_UNSUPPORTED naming both versions. */
 int repo_header_decode(struct repo_header *ret, const uint8_t *bytes, size_t len, struct error *err);

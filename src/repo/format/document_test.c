@@ -11,7 +11,7 @@
 static void header_stands_as_documented(void **state)
 {
 	(void)state;
-	struct repo_header h = { 1, 1, 1, 1, 1, { { 0xaa, 0xbb } } }, back;
+	struct repo_header h = { 1, 1, 1, 1, 1, { { 0xaa, 0xbb } }, 0, 0 }, back;
 	uint8_t bytes[HEADER_SIZE];
 	repo_header_encode(bytes, &h);
 	assert_memory_equal(bytes, "TWOFOLD\n\1\0\1\1\1\1\0\0\xaa\xbb", 18);
@@ -31,15 +31,15 @@ static enum error_kind header_error(const uint8_t *bytes, size_t len)
 static void headers_are_told_apart(void **state)
 {
 	(void)state;
-	struct repo_header h = { 1, 1, 1, 1, 1, { { 0xaa, 0xbb } } };
+	struct repo_header h = { 1, 1, 1, 1, 1, { { 0xaa, 0xbb } }, 0, 0 };
 	uint8_t bytes[HEADER_SIZE];
 	repo_header_encode(bytes, &h);
 	bytes[20] ^= 1;
 	assert_int_equal(header_error(bytes, sizeof bytes), ERR_CORRUPT);
 	bytes[20] ^= 1;
-	bytes[8] ^= 2; /* not a newer version: damage */
+	bytes[8] ^= 3; /* not another version: damage */
 	assert_int_equal(header_error(bytes, sizeof bytes), ERR_CORRUPT);
-	h.version = 2;
+	h.version = 3;
 	repo_header_encode(bytes, &h);
 	assert_int_equal(header_error(bytes, sizeof bytes), ERR_UNSUPPORTED);
 	assert_int_equal(header_error(bytes, 40), ERR_UNSUPPORTED);
@@ -49,6 +49,25 @@ static void headers_are_told_apart(void **state)
 	assert_int_equal(header_error(bytes, sizeof bytes), ERR_UNSUPPORTED);
 	assert_int_equal(header_error((const uint8_t *)"restic", 6), ERR_CORRUPT);
 	assert_int_equal(header_error(NULL, 0), ERR_CORRUPT);
+}
+
+static void header_with_a_lock(void **state)
+{
+	(void)state;
+	struct repo_header h = { 2, 1, 1, 1, 1, { { 0xaa, 0xbb } }, 2, 86400 }, back;
+	uint8_t bytes[HEADER_SIZE];
+	repo_header_encode(bytes, &h);
+	assert_memory_equal(bytes, "TWOFOLD\n\2\0\1\1\1\1\2\0\xaa\xbb", 18);
+	assert_memory_equal(bytes + 48, "\x80\x51\1\0\0\0\0\0\0\0\0\0", 12);
+	assert_int_equal(repo_header_decode(&back, bytes, sizeof bytes, NULL), 0);
+	assert_int_equal(back.lock, 2);
+	assert_int_equal(back.lock_seconds, 86400);
+	/* A lock without its time or mode, of an unknown mode, or in version 1. */
+	const struct repo_header wrong[] = { { 2, 1, 1, 1, 1, { { 1 } }, 0, 1 }, { 2, 1, 1, 1, 1, { { 1 } }, 1, 0 }, { 2, 1, 1, 1, 1, { { 1 } }, 3, 1 }, { 1, 1, 1, 1, 1, { { 1 } }, 1, 1 } };
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		repo_header_encode(bytes, &wrong[i]);
+		assert_int_equal(header_error(bytes, sizeof bytes), ERR_CORRUPT);
+	}
 }
 
 static void keys_come_back_whole(void **state)
@@ -257,6 +276,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(header_stands_as_documented),
 		cmocka_unit_test(headers_are_told_apart),
+		cmocka_unit_test(header_with_a_lock),
 		cmocka_unit_test(keys_come_back_whole),
 		cmocka_unit_test(a_hostile_key_cannot_ask_for_much),
 		cmocka_unit_test(a_label_holds_nothing_that_a_terminal_obeys),

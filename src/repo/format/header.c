@@ -29,8 +29,16 @@ void repo_header_encode(uint8_t ret[HEADER_SIZE], const struct repo_header *h)
 	ret[11] = h->cipher;
 	ret[12] = h->compression;
 	ret[13] = h->cutting;
+	ret[14] = h->lock;
 	memcpy(ret + 16, h->repository.b, ID_SIZE);
+	put_le32(ret + 48, h->lock_seconds);
 	put_le32(ret + 60, field_crc32c(ret, 60));
+}
+
+/* One value has one encoding: version 2 says that there is a lock. */
+static bool lock_is_sound(uint16_t version, uint8_t lock, uint32_t seconds)
+{
+	return version == 1 ? !lock && !seconds : lock >= 1 && lock <= HEADER_LOCK_MAX && seconds;
 }
 
 int repo_header_decode(struct repo_header *ret, const uint8_t *bytes, size_t len, struct error *err)
@@ -41,15 +49,15 @@ int repo_header_decode(struct repo_header *ret, const uint8_t *bytes, size_t len
 	if (len == HEADER_SIZE && get_le32(bytes + 60) != field_crc32c(bytes, 60))
 		return error_set(err, ERR_CORRUPT, "the header of the repository is damaged");
 	uint16_t version = get_le16(bytes + 8);
-	if (version > FORMAT_VERSION)
-		return error_set(err, ERR_UNSUPPORTED, "the repository has format version %u, this program knows up to %u", version, FORMAT_VERSION);
-	if (len != HEADER_SIZE || version == 0 || !field_is_zero(bytes + 14, 2) || !field_is_zero(bytes + 48, 12))
+	if (version > HEADER_VERSION)
+		return error_set(err, ERR_UNSUPPORTED, "the repository has format version %u, this program knows up to %u", version, HEADER_VERSION);
+	if (len != HEADER_SIZE || version == 0 || !field_is_zero(bytes + 15, 1) || !field_is_zero(bytes + 52, 8) || !lock_is_sound(version, bytes[14], get_le32(bytes + 48)))
 		return error_set(err, ERR_CORRUPT, "the header of the repository is damaged");
 	for (int i = 10; i < 14; i++)
 		if (bytes[i] != 1)
 			return error_set(err, ERR_UNSUPPORTED, "the repository uses %s algorithm %u, this program knows only 1",
 			                 ((const char *[]){ "hash", "cipher", "compression", "cutting" })[i - 10], bytes[i]);
-	struct repo_header h = { .version = version, .hash = bytes[10], .cipher = bytes[11], .compression = bytes[12], .cutting = bytes[13] };
+	struct repo_header h = { .version = version, .hash = bytes[10], .cipher = bytes[11], .compression = bytes[12], .cutting = bytes[13], .lock = bytes[14], .lock_seconds = get_le32(bytes + 48) };
 	memcpy(h.repository.b, bytes + 16, ID_SIZE);
 	*ret = h;
 	return 0;

@@ -316,7 +316,12 @@ static int again_segment(const uint8_t *bytes, size_t len, struct buf *b, struct
 static void make_header(uint64_t *r, struct buf *b)
 {
 	uint8_t bytes[HEADER_SIZE];
-	struct repo_header h = { 1, 1, 1, 1, 1, random_id(r) };
+	struct repo_header h = { 1, 1, 1, 1, 1, random_id(r), 0, 0 };
+	if (random_below(r, 2)) {
+		h.version = 2;
+		h.lock = (uint8_t)(1 + random_below(r, HEADER_LOCK_MAX));
+		h.lock_seconds = 1 + (uint32_t)random_below(r, UINT32_MAX);
+	}
 	repo_header_encode(bytes, &h);
 	buf_add(b, bytes, sizeof bytes);
 }

@@ -192,12 +192,18 @@ static void documents(void **state)
 	session_encode(&b, &open);
 	stands(&b, "0100" "02050202000000" "04050202000000" "050168" "0702ac02" "090101");
 
-	struct repo_header h = { 1, 1, 1, 1, 1, counting(0) };
+	struct repo_header h = { 1, 1, 1, 1, 1, counting(0), 0, 0 };
 	uint8_t header[HEADER_SIZE];
 	repo_header_encode(header, &h);
 	buf_clear(&b);
 	buf_add(&b, header, sizeof header);
 	stands(&b, "54574f464f4c440a" "0100" "01010101" "0000" IDS_00 "000000000000000000000000" "3f34e23c");
+
+	struct repo_header locking = { 2, 1, 1, 1, 1, counting(0), 1, 2592000 };
+	repo_header_encode(header, &locking);
+	buf_clear(&b);
+	buf_add(&b, header, sizeof header);
+	stands(&b, "54574f464f4c440a" "0200" "01010101" "0100" IDS_00 "008d27000000000000000000" "cfcd5c7a");
 }
 
 static void a_pack_table(void **state)
