@@ -90,9 +90,17 @@ servers() {
 		echo "dev: s3rver could not be installed from npm; the tests that need it are skipped" >&2
 }
 
+# The test machine's kernel (tests/lib-vm.sh), where it can be had.
+machine() {
+	want vm
+	tests/vm/make build-vm >"$scratch/vm.log" 2>&1 ||
+		echo "dev: the test machine could not be made; the tests that need it are skipped: $(tail -n 1 "$scratch/vm.log")" >&2
+}
+
 cmd_test() {
 	need build test model
 	servers
+	machine
 	build_plain
 	unit_tests build
 	one layers tools/check-layers
@@ -119,6 +127,7 @@ cmd_test_ceph() {
 cmd_asan() {
 	need test
 	servers
+	machine
 	build_asan
 	sanitizer_options
 	unit_tests build-asan --timeout-multiplier 4

@@ -3,7 +3,8 @@
  * A folder of this machine as a store. An object is a file of its key's name.
  *
  * Writing: a file tmp/tmp-RANDOM is filled and synced, renamed to its name (never over another), and the folder
- * that it is now in is synced; so an object is either whole and durable, or not there. A folder that has
+ * that it is now in is synced; so an object is either whole and durable, or not there. On some filesystems (FAT)
+ * the file has to be synced again under its new name before that holds. A folder that has
  * to be made is made and its parent synced before the first object in it counts as stored.
  * A put holds a lock (flock) on its temporary file, by which sweep knows the dead from the slow.
  */
@@ -32,6 +33,7 @@ struct local {
 	struct store base;
 	int root;
 	mode_t file_mode, folder_mode;
+	bool rename_is_whole;
 	struct fdcache cache;
 	pthread_mutex_t lock;  /* guards folders and folder_count */
 	char **folders;        /* those whose own entry in their parent is known to be durable; owned */
@@ -226,6 +228,15 @@ static void local_put_abort(struct store_put *p)
 	put_free(put);
 }
 
+/* Where renaming alone would leave an empty file behind after a power cut. */
+static int sync_renamed(struct local *l, const char *key, struct error *err)
+{
+	if (l->rename_is_whole)
+		return 0;
+	CLEAN_FD int fd = openat(l->root, key, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 || fsync(fd) < 0 ? fail(err, errno, "sync", l, key) : 0;
+}
+
 static int publish(struct local *l, struct local_put *put, struct error *err)
 {
 	if (fdatasync(put->fd) < 0)
@@ -242,6 +253,8 @@ static int publish(struct local *l, struct local_put *put, struct error *err)
 	if (sys)
 		return fail(err, sys, "write", l, put->key);
 	put->tmp[0] = 0; /* nothing left to remove */
+	if (sync_renamed(l, put->key, err) < 0)
+		return -1;
 	return sync_folder(l, folder, err);
 }
 
@@ -556,6 +569,7 @@ int store_open_local(struct store **ret, const char *location, enum store_create
 	l->file_mode = 0600 | (st.st_mode & 0060);
 	l->folder_mode = 0700 | (st.st_mode & 0070);
 	s->promises = local_promises(l->root);
+	l->rename_is_whole = local_rename_is_whole(l->root);
 	*ret = TAKE(s);
 	return 0;
 }

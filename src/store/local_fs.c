@@ -28,6 +28,7 @@
 #define MAGIC_LUSTRE 0x0bd00bd0u
 #define MAGIC_GFS2 0x01161970u
 #define MAGIC_VBOXSF 0x786f4256u
+#define MAGIC_ZFS 0x2fc12fc1u
 
 /* Seconds that a listing may lag; 0 for a filesystem of this machine. */
 static unsigned lag_of(uint32_t magic, dev_t device)
@@ -67,6 +68,22 @@ struct store_promises local_promises(int root)
 		.list_lag = lag,
 		.commits = 1,
 	};
+}
+
+bool local_rename_is_whole(int root)
+{
+	struct statfs fs;
+	if (fstatfs(root, &fs) < 0)
+		return false;
+	switch ((uint32_t)fs.f_type) {
+	case EXT4_SUPER_MAGIC: /* that of ext2 and ext3, too: ext2 has no journal, but length and place of a file are in its inode */
+	case XFS_SUPER_MAGIC:
+	case BTRFS_SUPER_MAGIC:
+	case F2FS_SUPER_MAGIC:
+	case TMPFS_MAGIC:
+	case MAGIC_ZFS: return true;
+	default: return false;
+	}
 }
 
 int local_rename_new(int root, const char *from, const char *to)

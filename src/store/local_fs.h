@@ -13,6 +13,9 @@
 /* A filesystem of this machine promises all but checksums. One that is served (NFS, SMB, 9p, FUSE without a disk below it) may list late, and may have no way to
  * name a file without replacing another. */
 struct store_promises local_promises(int root);
+/* Whether a file that was synced and then renamed keeps its bytes when the power fails: true for filesystems that are known to write size, place and name of a file in
+ * one transaction. FAT has length and place in the name's entry, and writes those of the new name only with the file: synced before alone, the file is empty. */
+bool local_rename_is_whole(int root);
 /* Makes or removes tmp/reserve, made with mode. 0 or an errno; ENOSPC also where not even four times that much is free. */
 int local_keep_reserve(int root, bool keep, mode_t mode);
 /* 0 or an errno. The clock is that of a file made just now, so the folder must be writable for it; otherwise it stays unknown. */

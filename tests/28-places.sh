@@ -1,0 +1,118 @@
+# shellcheck shell=bash
+# Repositories in folders that are no ordinary disk: a FAT stick, a network mount; and what the power leaves of them when it fails, for real.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib-vm.sh"
+
+test_fat_stick() {
+	vm_needed
+	needs_tool mkfs.vfat
+	truncate -s 300M stick
+	mkfs.vfat -n STICK stick >/dev/null
+	mkdir vm
+	vm_run vm "$PWD/stick" <<-'SCRIPT'
+	modprobe -a nls_cp437 nls_ascii vfat
+	mkdir /stick /run/tree
+	mount -t vfat -o utf8 /dev/vda /stick
+	export TWOFOLD_REPOSITORY=/stick/Backups/of\ me
+	seq 200000 >/run/tree/numbers
+	seq 20000 | split -l 100 - "/run/tree/part "
+	head -c 3000000 /dev/urandom >/run/tree/noise
+	ln /run/tree/noise /run/tree/linked
+	twofold -q init
+	twofold -q backup /run/tree
+	twofold -q backup /run/tree
+	rm /run/tree/noise /run/tree/linked
+	head -c 3000000 /dev/urandom >/run/tree/other
+	twofold -q backup /run/tree
+	twofold -q check --read-data
+	# Without the cache: what the stick lists and gives is all there is.
+	umount /stick
+	mount -t vfat -o utf8 /dev/vda /stick
+	twofold --no-cache -q forget --keep-last 1 --prune
+	twofold --no-cache -q check --read-data
+	twofold --no-cache -q restore latest --target /run/back
+	diff -r /run/tree /run/back/run/tree
+	test "$(twofold --json snapshots | grep -c '"type":"snapshot"')" = 1
+	test "$(du -sm "$TWOFOLD_REPOSITORY/packs" | cut -f 1)" -lt 5
+	# A FAT disk as what is backed up: times of two seconds, no owners.
+	mkdir /stick/photos
+	seq 1 50000 >/stick/photos/IMG_0001.JPG
+	touch -d '2 minutes ago' /stick/photos/IMG_0001.JPG
+	twofold -q backup /stick/photos
+	twofold --json backup /stick/photos >summary
+	cat summary
+	grep -q '"files_unchanged":1\b' summary
+	umount /stick
+	SCRIPT
+}
+# Backups one after the other on two filesystems at once; the power goes in the middle of it. What was reported is there, and the next backup just works.
+test_power_cut() {
+	vm_needed
+	needs_tool mkfs.vfat mkfs.ext4
+	truncate -s 400M ext4 vfat
+	mkfs.ext4 -q ext4
+	mkfs.vfat vfat >/dev/null
+	mkdir vm
+	cat >vm/places <<-'PLACES'
+	modprobe -a nls_cp437 nls_ascii vfat ext4
+	mkdir -p /ext4 /vfat
+	mount -t ext4 /dev/vda /ext4
+	mount -t vfat /dev/vdb /vfat
+	mkdir -p /ext4/home
+	export HOME=/ext4/home
+	PLACES
+	# The tree of a number: a third of it is new.
+	cat >vm/tree <<-'TREE'
+	rm -rf "$2" && mkdir "$2"
+	seq 100000 >"$2/always"
+	seq "$1" "$(($1 + 100000))" >"$2/new"
+	openssl enc -aes-128-ctr -pbkdf2 -k "$1" -nosalt </dev/zero 2>/dev/null | head -c 400000 >"$2/noise"
+	TREE
+	vm_begin vm "$PWD/ext4" "$PWD/vfat" <<-'SCRIPT'
+	. ./places
+	set +x
+	for place in ext4 vfat; do
+		(
+			export TWOFOLD_REPOSITORY=/$place/repo
+			twofold -q init
+			for number in $(seq 1000); do
+				bash ./tree $number /run/tree-$place
+				cd /run/tree-$place
+				twofold -q backup . --tag n$number
+				cd "$OLDPWD"
+				echo $number >>reported-$place
+			done
+		) &
+	done
+	wait
+	SCRIPT
+	local from=$SECONDS
+	until [ -s vm/reported-ext4 ] && [ -s vm/reported-vfat ] && [ "$(wc -l <vm/reported-ext4)" -gt $((2 + RANDOM % 4)) ]; do
+		kill -0 "$VM_PID" || vm_wait
+		[ $((SECONDS - from)) -lt 900 ]
+		sleep 0.$((RANDOM % 10))
+	done
+	vm_cut
+	vm_run vm "$PWD/ext4" "$PWD/vfat" <<-'SCRIPT'
+	. ./places
+	for place in ext4 vfat; do
+		export TWOFOLD_REPOSITORY=/$place/repo
+		number=$(tail -n 1 reported-$place)
+		bash ./tree "$number" /run/tree
+		twofold --json snapshots --tag "n$number" >of-number || { cat of-number; ls -lR /$place | tail -n 60; false; }
+		twofold -q restore "$(sed -n 's/.*"type":"snapshot","id":"\([0-9a-f]*\)".*/\1/p' of-number)" --target /run/back-$place
+		find /run/back-$place -type f | sort
+		for name in always new noise; do
+			cmp /run/tree/$name "$(find /run/back-$place -name $name)"
+		done
+		twofold check --read-data
+		twofold snapshots >snapshots-$place
+		for ((; number; number--)); do grep -qw "n$number" snapshots-$place; done
+		twofold -q backup /run/tree
+		twofold -q prune
+		twofold check --read-data
+	done
+	SCRIPT
+}
+
+run_cases
