@@ -260,4 +260,18 @@ test_progress_objects() {
 	[ ! -s err ]
 }
 
+# Limits, by option and by environment; of both directions, each by itself.
+test_rate_limits() {
+	mkdir tree
+	head -c 3145728 /dev/urandom >tree/random
+	expect 0 twofold init
+	takes_at_least 2800 expect 0 twofold --limit-upload 1M backup tree
+	TWOFOLD_LIMIT_DOWNLOAD=1M takes_at_least 2800 expect 0 twofold --limit-upload 1K restore latest --target back
+	same_tree tree "back$PWD/tree"
+	expect 2 twofold --limit-upload 10 backup tree
+	TWOFOLD_LIMIT_UPLOAD=fast expect 1 twofold backup tree
+	says 'TWOFOLD_LIMIT_UPLOAD is '
+	takes_at_least 1900 expect 0 twofold --limit-upload 2M store-test --size 4M "$PWD/place"
+}
+
 run_cases

@@ -197,6 +197,18 @@ test_keys_renewed() {
 	expect 0 twofold check --read-data
 }
 
+# Paced on its way to the network, also where parts are sent by several threads.
+test_rate_limits() {
+	use_ceph
+	mkdir tree
+	noise tree/large 20
+	echo small >tree/small
+	expect 0 twofold init
+	takes_at_least 1800 expect 0 twofold --limit-upload 10M backup tree
+	takes_at_least 1800 expect 0 twofold --limit-download 10M restore latest --target back
+	same_tree tree "back$PWD/tree"
+}
+
 # --- buckets that keep versions, Object Lock ---------------------------------------------
 
 # A bucket with Object Lock, which keeps versions.

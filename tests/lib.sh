@@ -122,6 +122,15 @@ same_tree() {
 	fi
 }
 
+# takes_at_least MILLISECONDS COMMAND...: succeeds, and not sooner.
+takes_at_least() {
+	local least=$1 start=${EPOCHREALTIME/./}
+	shift
+	"$@" || return 1
+	local took=$(((${EPOCHREALTIME/./} - start) / 1000))
+	[ $took -ge "$least" ] || { echo "took $took ms, not $least: $*"; return 1; }
+}
+
 run_cases() {
 	local name code
 	for name in $(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p'); do

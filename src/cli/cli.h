@@ -111,6 +111,7 @@ struct cli_common {
 	const char *password_file; /* --password-file; NULL: see password.h */
 	bool recovery_key;         /* --recovery-key: see password.h */
 	bool json, quiet, no_cache, help;
+	uint64_t limit_upload, limit_download; /* bytes a second; 0: not given */
 	uint64_t cache_size;       /* --cache-size; CACHE_SIZE_UNSET: see session.c */
 	unsigned verbose;
 };

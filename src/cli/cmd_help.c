@@ -27,6 +27,7 @@ static const char cache_text[] =
 	"  index/    which chunk lies where, fetched once\n"
 	"  blocks/   of repositories behind a network: what was read or written of folders' contents, snapshots and the log, so that\n"
 	"            ls, cat, find and the next backup need not fetch it again; encrypted as it is in the repository\n"
+	"  locked    of repositories made with --lock-for: when this machine last renewed the locks\n"
 	"--cache-size SIZE (or TWOFOLD_CACHE_SIZE) limits blocks/ of all repositories together, by default to 1 GiB; what was not used\n"
 	"for the longest time goes first, and 0 keeps nothing there. index/ is not limited: without it every command would fetch it whole,\n"
 	"and hold it in memory. --no-cache neither uses nor writes any of it. check and repair never believe blocks/: they ask the repository.\n";

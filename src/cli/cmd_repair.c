@@ -109,7 +109,7 @@ static int open_entrance(struct cli *cli, const struct repair_options *options, 
 	CLEAN_LOCATION struct location location = { 0 };
 	CLEAN_STORE struct store *store = NULL;
 	uint64_t healed = 0;
-	if (seal_init(err) < 0 || location_resolve(&location, cli, NULL, err) < 0 || store_open(&store, location.text, false, err) < 0 ||
+	if (seal_init(err) < 0 || location_resolve(&location, cli, NULL, err) < 0 || store_open(&store, location.text, false, err) < 0 || cli_limit_store(cli, &store, err) < 0 ||
 	    repair_entrance(store, options, sink, &healed, err) < 0)
 		return error_add(err, "repair");
 	return 0;

@@ -98,6 +98,8 @@ static int store_test_run(struct cli *cli, const void *args, struct error *err)
 	struct probe probe;
 	if (location_resolve(&location, cli, cli->operand_count ? cli->operands[0] : NULL, err) < 0 || store_open(&store, location.text, true, err) < 0)
 		return -1;
+	if (cli_limit_store(cli, &store, err) < 0)
+		return -1;
 	cli_watch_store(cli, store);
 	if (store_probe(store, opt->size, &probe, err) < 0)
 		return -1;

@@ -18,6 +18,8 @@ const struct option_spec common_options[] = {
 	OPTION_FLAG(struct cli_common, no_cache, "no-cache", 0, "keep nothing on this machine: no cache of the index and of folders, no signing key"),
 	OPTION_SIZE(struct cli_common, cache_size, "cache-size", 0, "SIZE",
 	            "keep so much of what describes folders and snapshots (see: twofold help cache)", CACHE_SIZE_UNSET, 0, 0),
+	OPTION_SIZE(struct cli_common, limit_upload, "limit-upload", 0, "RATE", "write at most RATE bytes a second to the repository: 500K, 2M (or TWOFOLD_LIMIT_UPLOAD)", 0, 1024, 0),
+	OPTION_SIZE(struct cli_common, limit_download, "limit-download", 0, "RATE", "read at most RATE bytes a second from it (or TWOFOLD_LIMIT_DOWNLOAD)", 0, 1024, 0),
 	OPTION_FLAG(struct cli_common, help, "help", 'h', "show help for the command"),
 	OPTION_END,
 };

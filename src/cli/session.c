@@ -13,6 +13,7 @@
 #include "cli/password.h"
 #include "repo/signing.h"
 #include "cli/text.h"
+#include "store/limit.h"
 
 const char *cli_host(void)
 {
@@ -178,6 +179,32 @@ void cli_watch_store(struct cli *cli, struct store *store)
 	store_set_watch(store, &watch);
 }
 
+static int rate_of(uint64_t given, const char *variable, uint64_t *ret, struct error *err)
+{
+	const char *text = getenv(variable);
+	*ret = given;
+	if (given || !text || !*text)
+		return 0;
+	if (option_parse_size(text, ret) && (*ret == 0 || *ret >= RATE_LEAST))
+		return 0;
+	return error_set(err, ERR_INVALID, "%s is '%s'; it must be bytes a second, at least 1K, such as 500K or 2M", variable, text);
+}
+
+int cli_limit_store(struct cli *cli, struct store **store, struct error *err)
+{
+	static struct store_rates rates; /* the same for every store of this program */
+	static bool known;
+	uint64_t up, down;
+	if (rate_of(cli->common.limit_upload, "TWOFOLD_LIMIT_UPLOAD", &up, err) < 0 || rate_of(cli->common.limit_download, "TWOFOLD_LIMIT_DOWNLOAD", &down, err) < 0)
+		return -1;
+	if (!known) {
+		rate_init(&rates.up, up, NULL);
+		rate_init(&rates.down, down, NULL);
+		known = true;
+	}
+	return store_limit(store, &rates, err);
+}
+
 #define CACHE_SIZE (1ull << 30)
 
 static int cache_size(const struct cli *cli, uint64_t *ret, struct error *err)
@@ -223,6 +250,9 @@ static int open_at(struct cli *cli, const struct location *location, unsigned fl
 	if (!cli->common.no_cache && location_cache(&cache, "", NULL) < 0)
 		cache = NULL; /* no home folder: works without */
 	if (unlock(cli, location, cache, flags, &repo, &secret, err) < 0)
+		return -1;
+	/* Until here little was read. */
+	if (cli_limit_store(cli, &repo->store, err) < 0)
 		return -1;
 	cli_watch_store(cli, repo->store);
 	if (repo->store->promises.remote)

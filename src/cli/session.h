@@ -23,6 +23,9 @@ int cli_open_repo_with(struct cli *cli, unsigned flags, struct repo **ret, struc
 /* Ctrl-C ends the waiting for a store that does not answer, and the user is told of it. cli must outlive the store. Before the store is used. */
 void cli_watch_store(struct cli *cli, struct store *store);
 
+/* store moves no more than --limit-upload and --limit-download allow, all stores of this program together. Before it is used. */
+int cli_limit_store(struct cli *cli, struct store **store, struct error *err);
+
 /* The same for the second repository of a command: location's text, side and password_file or password_command are set. SESSION_CREATE: made where there is none. */
 struct location;
 int cli_open_other(struct cli *cli, const struct location *location, unsigned flags, struct repo **ret, struct error *err);

@@ -206,6 +206,11 @@ static int s3_facts(struct store *base, struct store_facts *ret, struct error *e
 	return 0;
 }
 
+static void s3_set_rates(struct store *base, struct store_rates *rates)
+{
+	s3_http_set_rates(s3_of(base)->http, rates);
+}
+
 static const struct store_ops s3_ops = {
 	.name = "S3",
 	.put_begin = s3_put_begin,
@@ -223,6 +228,7 @@ static const struct store_ops s3_ops = {
 	.extend_lock = s3_extend_lock,
 	.locked_until = s3_locked_until,
 	.hide = s3_hide,
+	.set_rates = s3_set_rates,
 };
 
 static int make_bucket(struct s3_store *s, bool locking, struct error *err)

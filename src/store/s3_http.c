@@ -12,6 +12,7 @@
 
 #include <openssl/evp.h>
 
+#include "store/limit.h"
 #include "store/retry.h"
 
 #define TRIES_FIRST 3        /* while the server has never answered: more likely a wrong address than a passing failure */
@@ -25,6 +26,7 @@ struct s3_http {
 	const struct s3_config *config;
 	char *host;                /* of the header Host */
 	char *base;                /* scheme://host */
+	struct store_rates *rates; /* may be NULL */
 	pthread_mutex_t lock;      /* guards all below */
 	CURL *idle[IDLE_MAX];
 	unsigned idle_count;
@@ -79,6 +81,11 @@ void s3_http_free(struct s3_http *h)
 	free(h->host);
 	free(h->base);
 	free(h);
+}
+
+void s3_http_set_rates(struct s3_http *h, struct store_rates *rates)
+{
+	h->rates = rates;
 }
 
 time_t s3_now(const struct s3_http *h)
@@ -141,12 +148,14 @@ static bool renew_credentials(struct s3_http *h, unsigned generation)
 /* --- one try ----------------------------------------------------------------------------- */
 
 struct try {
+	struct s3_http *http;
 	const struct s3_request *request;
 	struct s3_response *response;
 	struct curl_slist *headers;
 	struct buf path, query, url;
 	char error[CURL_ERROR_SIZE];
 	bool too_long;
+	curl_off_t sent, received; /* bytes of bodies that were paced */
 };
 
 static void try_done(struct try *t)
@@ -190,6 +199,32 @@ static size_t on_body(char *data, size_t size, size_t count, void *cookie)
 	}
 	buf_add(&r->body, data, len);
 	return buf_ok(&r->body) ? len : 0;
+}
+
+/* libcurl calls this between its steps, each of one buffer: waiting here holds the transfer back. */
+static int on_step(void *cookie, curl_off_t down_total, curl_off_t down, curl_off_t up_total, curl_off_t up)
+{
+	struct try *t = cookie;
+	struct store_rates *rates = t->http->rates;
+	const struct store_watch *watch = t->http->store->watch;
+	(void)down_total;
+	(void)up_total;
+	uint64_t more_up = up > t->sent ? (uint64_t)(up - t->sent) : 0, more_down = down > t->received ? (uint64_t)(down - t->received) : 0;
+	t->sent = up;
+	t->received = down;
+	return rate_take(&rates->up, more_up, watch, NULL) < 0 || rate_take(&rates->down, more_down, watch, NULL) < 0;
+}
+
+static void set_pace(CURL *c, struct try *t)
+{
+	const struct store_rates *rates = t->http->rates;
+	if (!rates)
+		return;
+	curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_step);
+	curl_easy_setopt(c, CURLOPT_XFERINFODATA, t);
+	curl_easy_setopt(c, CURLOPT_BUFFERSIZE, (long)rate_step(&rates->down, 256u << 10));
+	curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, (long)rate_step(&rates->up, 1u << 20));
 }
 
 static void copy_value(char *ret, size_t size, const char *value, size_t len)
@@ -449,7 +484,7 @@ static void set_options(struct s3_http *h, CURL *c, struct try *t)
 
 static CURLcode send_once(struct s3_http *h, const struct s3_request *request, const struct s3_credentials *c, struct s3_response *ret, char *why, size_t why_size)
 {
-	CLEAN(try_done) struct try t = { .request = request, .response = ret, .path = BUF_INIT, .query = BUF_INIT, .url = BUF_INIT };
+	CLEAN(try_done) struct try t = { .http = h, .request = request, .response = ret, .path = BUF_INIT, .query = BUF_INIT, .url = BUF_INIT };
 	unsigned tries = ret->tries;
 	s3_response_done(ret);
 	ret->tries = tries;
@@ -459,6 +494,7 @@ static CURLcode send_once(struct s3_http *h, const struct s3_request *request, c
 	if (!handle)
 		return CURLE_OUT_OF_MEMORY;
 	set_options(h, handle, &t);
+	set_pace(handle, &t);
 	CURLcode code = curl_easy_perform(handle);
 	if (code == CURLE_WRITE_ERROR && t.too_long && ret->status)
 		code = CURLE_OK; /* the status says it all */
@@ -528,6 +564,7 @@ static void no_answer(const struct s3_http *h, CURLcode code, const char *why, s
 {
 	switch (code) {
 	case CURLE_OUT_OF_MEMORY: error_set(err, ERR_NOMEM, "out of memory"); break;
+	case CURLE_ABORTED_BY_CALLBACK: error_set(err, ERR_CANCELLED, "stopped while waiting for the rate limit"); break;
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CACERT_BADFILE:
 		error_set(err, ERR_AUTH, "the certificate of %s is not trusted: %s; where its authority is one of your own, name its file by ca= in the location or by AWS_CA_BUNDLE",

@@ -16,10 +16,13 @@
 #define S3_PARAMETERS_MAX 8
 
 struct s3_http;
+struct store_rates;
 
 /* store is asked for its watch only; config is borrowed. */
 int s3_http_new(struct s3_http **ret, const struct store *store, const struct s3_config *config, struct error *err);
 void s3_http_free(struct s3_http *h);
+/* Bodies are sent and received no faster than that, by all requests together; NULL: no limit. While no request is under way. */
+void s3_http_set_rates(struct s3_http *h, struct store_rates *rates);
 /* The server's clock, as its last answer told it; this machine's before the first. */
 time_t s3_now(const struct s3_http *h);
 

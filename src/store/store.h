@@ -24,6 +24,7 @@
 
 struct store;
 struct store_put;
+struct store_rates;
 
 /* Nonzero stops the listing and is returned by it. key is valid during the call. */
 typedef int (*store_list_fn)(void *cookie, const char *key, uint64_t size);
@@ -116,6 +117,8 @@ struct store_ops {
 	void (*lock_new)(struct store *s, const struct store_locks *locks);
 	int (*extend_lock)(struct store *s, const char *key, uint64_t seconds, bool *ret_found, struct error *err);
 	int (*locked_until)(struct store *s, const char *key, int64_t *ret, int64_t *ret_now, struct error *err);
+	/* Paces itself from now on (store/limit.h); rates outlive s. NULL: what is appended and got is paced before it gets here. */
+	void (*set_rates)(struct store *s, struct store_rates *rates);
 	/* Takes the object out of sight as remove does, but where it is locked it only hides it. NULL: as remove. */
 	int (*hide)(struct store *s, const char *key, struct error *err);
 };
