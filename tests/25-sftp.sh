@@ -178,10 +178,18 @@ test_store_test() {
 	serve
 	expect 0 twofold store-test --json --size 2M "$TWOFOLD_REPOSITORY"
 	grep -q '"usable":true.*"one_winner":true.*"durable":true' out
-	[ -z "$(find srv/repo -type f)" ]
+	# It made the folder, and leaves none; what was there before stays.
+	[ ! -e srv/repo ] || { find srv; return 1; }
 	expect 0 twofold init
-	expect 0 twofold store-test --size 1M "$PWD/local"
+	find srv | sort >before
+	expect 0 twofold store-test --size 1M
+	find srv | sort | diff before -
+	expect 0 twofold store-test --size 1M "$PWD/new/place"
 	grep -q 'never replaced  *yes' out
+	[ ! -e new ] || { find new; return 1; }
+	mkdir empty
+	expect 0 twofold store-test --size 1M "$PWD/empty"
+	rmdir empty
 	expect 1 twofold store-test "sftp://127.0.0.1:1$PWD"
 	says 'Connection refused'
 	expect 1 twofold store-test 'sftp://-oProxyCommand=touch%20x/y'

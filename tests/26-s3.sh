@@ -209,6 +209,14 @@ test_rate_limits() {
 	same_tree tree "back$PWD/tree"
 }
 
+test_store_test_leaves_nothing() {
+	use_ceph
+	expect 0 twofold store-test --size 1M s3://made-by-a-test/x
+	bucket=made-by-a-test
+	! s3 GET "/$bucket?list-type=2" >list || { cat list; return 1; }
+	grep -q NoSuchBucket list
+}
+
 # --- buckets that keep versions, Object Lock ---------------------------------------------
 
 # A bucket with Object Lock, which keeps versions.

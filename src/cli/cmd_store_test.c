@@ -101,7 +101,9 @@ static int store_test_run(struct cli *cli, const void *args, struct error *err)
 	if (cli_limit_store(cli, &store, err) < 0)
 		return -1;
 	cli_watch_store(cli, store);
-	if (store_probe(store, opt->size, &probe, err) < 0)
+	int done = store_probe(store, opt->size, &probe, err);
+	store_unmake(store);
+	if (done < 0)
 		return -1;
 	if (cli->common.json)
 		tell_json(cli, &probe);
@@ -122,7 +124,7 @@ const struct command command_store_test = {
 	.max_operands = 1,
 	.options = store_test_options,
 	.args_size = sizeof(struct store_test_args),
-	.about = "Writes, reads, lists, replaces and removes some objects of its own in LOCATION, which is made where it is missing, and reports what the store really does. A repository that is there "
+	.about = "Writes, reads, lists, replaces and removes some objects of its own in LOCATION, which is made where it is missing, and reports what the store really does. Nothing of it stays. A repository that is there "
 		 "is not touched, and no password is needed. The exit code is 0 when the store can hold a repository, and 1 when it cannot; init does a short form of the same.",
 	.examples = "twofold store-test sftp://me@server/srv/backup\ntwofold store-test --size 256M /mnt/nas/backup",
 	.run = store_test_run,

@@ -91,9 +91,10 @@ int repo_init(const char *location, const struct repo_secret *secret, const char
 		return error_add(err, "make repository");
 	if (store_open(&store, location, locking ? STORE_CREATE_LOCKING : STORE_CREATE, err) < 0)
 		return error_add(err, "make repository");
-	if (check_new(store, err) < 0 || check_store(store, err) < 0)
-		return -1;
-	return repo_init_store(store, secret, label, lock, err);
+	int done = check_new(store, err) < 0 || check_store(store, err) < 0 ? -1 : repo_init_store(store, secret, label, lock, err);
+	if (done < 0)
+		store_unmake(store);
+	return done;
 }
 
 static int write_first(struct store *store, const struct repo_header *header, const struct repo_secret *secret, const char *label, struct error *err)

@@ -22,6 +22,7 @@
 #include "store/fdcache.h"
 #include "store/kind.h"
 #include "store/local_fs.h"
+#include "store/made.h"
 
 #define TMP_FOLDER LOCAL_TMP
 #define TMP_START "tmp-"
@@ -38,6 +39,8 @@ struct local {
 	pthread_mutex_t lock;  /* guards folders and folder_count */
 	char **folders;        /* those whose own entry in their parent is known to be durable; owned */
 	size_t folder_count;
+	struct made made;       /* folders below root; guarded by lock */
+	struct made made_roots; /* root, and what is above it */
 };
 
 struct local_put {
@@ -121,6 +124,17 @@ static void remember_folder(struct local *l, const char *folder)
 	free(copy);
 }
 
+/* One that is there is fine; otherwise the errno. */
+static int make_folder(struct local *l, const char *folder)
+{
+	if (mkdirat(l->root, folder, l->folder_mode) < 0)
+		return errno == EEXIST ? 0 : errno;
+	pthread_mutex_lock(&l->lock);
+	made_note(&l->made, folder);
+	pthread_mutex_unlock(&l->lock);
+	return 0;
+}
+
 /* A folder that exists may have been made a moment ago by somebody who has not synced its parent yet, or who was
  * cut off before; so the parent is synced at its first use by this process in any case. */
 static int ensure_folder(struct local *l, const char *folder, struct error *err)
@@ -131,8 +145,9 @@ static int ensure_folder(struct local *l, const char *folder, struct error *err)
 	parent_of(folder, parent);
 	if (ensure_folder(l, parent, err) < 0)
 		return -1;
-	if (mkdirat(l->root, folder, l->folder_mode) < 0 && errno != EEXIST)
-		return fail(err, errno, "make the folder", l, folder);
+	int sys = make_folder(l, folder);
+	if (sys)
+		return fail(err, sys, "make the folder", l, folder);
 	if (sync_folder(l, parent, err) < 0)
 		return -1;
 	remember_folder(l, folder);
@@ -172,8 +187,9 @@ static int put_open(struct local *l, struct local_put *put, const char *key, str
 		return -1;
 	put->fd = open_tmp(l, put->tmp);
 	if (put->fd < 0 && errno == ENOENT) {
-		if (mkdirat(l->root, TMP_FOLDER, l->folder_mode) < 0 && errno != EEXIST)
-			return fail(err, errno, "write", l, key);
+		int sys = make_folder(l, TMP_FOLDER);
+		if (sys)
+			return fail(err, sys, "write", l, key);
 		put->fd = open_tmp(l, put->tmp);
 	}
 	if (put->fd < 0)
@@ -462,9 +478,10 @@ static int local_sweep(struct store *s, uint64_t min_age, uint64_t *ret_removed,
 static int local_reserve(struct store *s, bool keep, struct error *err)
 {
 	struct local *l = local_of(s);
-	if (keep && mkdirat(l->root, TMP_FOLDER, l->folder_mode) < 0 && errno != EEXIST)
-		return fail(err, errno, "make the folder", l, TMP_FOLDER);
-	int sys = local_keep_reserve(l->root, keep, l->file_mode);
+	int sys = keep ? make_folder(l, TMP_FOLDER) : 0;
+	if (sys)
+		return fail(err, sys, "make the folder", l, TMP_FOLDER);
+	sys = local_keep_reserve(l->root, keep, l->file_mode);
 	return sys ? fail(err, sys, keep ? "set room aside in" : "give up the reserve in", l, TMP_FOLDER) : 0;
 }
 
@@ -474,6 +491,17 @@ static int local_facts(struct store *s, struct store_facts *ret, struct error *e
 	return sys ? fail(err, sys, "ask for the free space of", local_of(s), "") : 0;
 }
 
+static void local_unmake(struct store *s)
+{
+	struct local *l = local_of(s);
+	pthread_mutex_lock(&l->lock);
+	for (char *name; (name = made_take(&l->made)); free(name))
+		unlinkat(l->root, name, AT_REMOVEDIR);
+	for (char *name; (name = made_take(&l->made_roots)); free(name))
+		rmdir(name);
+	pthread_mutex_unlock(&l->lock);
+}
+
 static void local_close(struct store *s)
 {
 	struct local *l = local_of(s);
@@ -481,6 +509,8 @@ static void local_close(struct store *s)
 	for (size_t i = 0; i < l->folder_count; i++)
 		free(l->folders[i]);
 	free(l->folders);
+	made_done(&l->made);
+	made_done(&l->made_roots);
 	pthread_mutex_destroy(&l->lock);
 	if (l->root >= 0)
 		close(l->root);
@@ -503,6 +533,7 @@ static const struct store_ops local_ops = {
 	.make_removals_last = local_make_removals_last,
 	.reserve = local_reserve,
 	.facts = local_facts,
+	.unmake = local_unmake,
 };
 
 /* How much of path is its parent: "/a/b" -> 2, "/a" -> 1 (the slash itself), "a" -> 0. */
@@ -513,10 +544,11 @@ static size_t parent_length(const char *path)
 }
 
 /* Makes one folder, 0700, and syncs its parent if it was not there. */
-static int make_one(const char *path, struct error *err)
+static int make_one(struct made *made, const char *path, struct error *err)
 {
 	if (mkdir(path, 0700) < 0)
 		return errno == EEXIST ? 0 : error_sys(err, errno, "make the folder %s", path);
+	made_note(made, path);
 	size_t len = parent_length(path);
 	CLEAN_FREE char *parent = len ? strndup(path, len) : strdup(".");
 	CLEAN_FD int fd = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
@@ -526,14 +558,14 @@ static int make_one(const char *path, struct error *err)
 }
 
 /* Makes path and what is missing above it. */
-static int make_root(char *path, struct error *err)
+static int make_root(struct made *made, char *path, struct error *err)
 {
 	for (char *at = path + 1;; at++) {
 		char here = *at;
 		if (here && here != '/')
 			continue;
 		*at = 0;
-		int result = make_one(path, err);
+		int result = make_one(made, path, err);
 		*at = here;
 		if (result < 0 || !here)
 			return result;
@@ -559,7 +591,7 @@ int store_open_local(struct store **ret, const char *location, enum store_create
 		return error_set(err, ERR_NOMEM, "open %s: out of memory", path);
 	for (size_t len = strlen(s->location); len > 1 && s->location[len - 1] == '/'; len--)
 		s->location[len - 1] = 0;
-	if (create && make_root(s->location, err) < 0)
+	if (create && make_root(&l->made_roots, s->location, err) < 0)
 		return -1;
 	l->root = open(s->location, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;

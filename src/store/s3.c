@@ -211,6 +211,17 @@ static void s3_set_rates(struct store *base, struct store_rates *rates)
 	s3_http_set_rates(s3_of(base)->http, rates);
 }
 
+/* One that is not empty is refused. */
+static void s3_unmake(struct store *base)
+{
+	struct s3_store *s = s3_of(base);
+	CLEAN_RESPONSE struct s3_response r = S3_RESPONSE_INIT;
+	struct s3_request q = { .method = "DELETE" };
+	if (s->made_bucket)
+		s3_request(s->http, &q, &r, NULL);
+	s->made_bucket = false;
+}
+
 static const struct store_ops s3_ops = {
 	.name = "S3",
 	.put_begin = s3_put_begin,
@@ -229,6 +240,7 @@ static const struct store_ops s3_ops = {
 	.locked_until = s3_locked_until,
 	.hide = s3_hide,
 	.set_rates = s3_set_rates,
+	.unmake = s3_unmake,
 };
 
 static int make_bucket(struct s3_store *s, bool locking, struct error *err)
@@ -245,6 +257,7 @@ static int make_bucket(struct s3_store *s, bool locking, struct error *err)
 		q.headers[q.header_count++] = (struct s3_header){ "x-amz-bucket-object-lock-enabled", "true" };
 	if (s3_request(s->http, &q, &r, err) < 0)
 		return error_add(err, "make the bucket %s", s->config.bucket);
+	s->made_bucket = r.status == 200;
 	if (r.status == 200 || strcmp(r.problem.code, "BucketAlreadyOwnedByYou") == 0)
 		return 0;
 	return s3_refused(s->http, &r, err, "make the bucket %s, which is missing", s->config.bucket);

@@ -21,6 +21,7 @@ struct s3_store {
 	struct s3_uploader *uploader;
 	atomic_bool no_conditions; /* the server refuses If-None-Match */
 	atomic_bool no_versions;   /* the last object that was removed was of a bucket without versions */
+	bool made_bucket;          /* it was missing */
 	const struct store_locks *locks; /* of new objects; NULL: none */
 };
 

@@ -239,12 +239,27 @@ static void sftp_close(struct store *st)
 	for (size_t i = 0; i < s->folder_count; i++)
 		free(s->folders[i]);
 	free(s->folders);
+	made_done(&s->made);
 	sftp_conn_unref(s->conn);
 	sftp_location_done(&s->where);
 	pthread_mutex_destroy(&s->connecting);
 	pthread_mutex_destroy(&s->lock);
 	free(st->location);
 	free(s);
+}
+
+static void sftp_unmake(struct store *st)
+{
+	struct sftp *s = sftp_of(st);
+	CLEAN_CONN struct sftp_conn *c = NULL;
+	if (!s->made.count || sftp_link(s, &c, NULL) < 0)
+		return;
+	for (char *path; (path = made_take(&s->made)); free(path)) {
+		struct sftp_request r = { 0 };
+		uint32_t code;
+		sftp_ask_path(c, &r, SFTP_RMDIR, path);
+		sftp_expect_ok(s, c, &r, "remove the folder", path, &code, NULL);
+	}
 }
 
 static const struct store_ops sftp_ops = {
@@ -260,6 +275,7 @@ static const struct store_ops sftp_ops = {
 	.close = sftp_close,
 	.sweep = sftp_sweep,
 	.facts = sftp_facts,
+	.unmake = sftp_unmake,
 };
 
 /* The store's folder is looked at; with create it is made, with what is missing above it. */

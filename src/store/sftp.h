@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include "store/made.h"
 #include "store/kind.h"
 #include "store/sftp_conn.h"
 
@@ -40,6 +41,7 @@ struct sftp {
 	struct sftp_conn *conn;
 	char **folders;            /* known to be there; owned */
 	size_t folder_count;
+	struct made made;          /* paths of folders that were made */
 	uint64_t clock, puts;
 	struct sftp_slot slots[SFTP_OPEN_SLOTS];
 };
@@ -55,7 +57,7 @@ int sftp_link(struct sftp *s, struct sftp_conn **ret, struct error *err);
 /* The path on the server of a key or folder; freed by the caller, NULL when memory is out. "" is the store itself. */
 char *sftp_path(const struct sftp *s, const char *key);
 
-/* Requests of one path, or one handle. sftp_ask_path: LSTAT, STAT, REMOVE, OPENDIR; a path of NULL is one that memory was out for: the request ends as lost. */
+/* Requests of one path, or one handle. sftp_ask_path: LSTAT, STAT, REMOVE, RMDIR, OPENDIR; a path of NULL is one that memory was out for: the request ends as lost. */
 void sftp_ask_path(struct sftp_conn *c, struct sftp_request *r, enum sftp_type type, const char *path);
 void sftp_ask_open(struct sftp_conn *c, struct sftp_request *r, const char *path, uint32_t flags, uint32_t mode);
 void sftp_ask_mkdir(struct sftp_conn *c, struct sftp_request *r, const char *path, uint32_t mode);

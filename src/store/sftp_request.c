@@ -314,6 +314,13 @@ static int sync_folder(struct sftp *s, struct sftp_conn *c, const char *folder, 
 	return result < 0 && why.passing ? -1 : 0;
 }
 
+static void note_made(struct sftp *s, const char *path)
+{
+	pthread_mutex_lock(&s->lock);
+	made_note(&s->made, path);
+	pthread_mutex_unlock(&s->lock);
+}
+
 int sftp_make_folder(struct sftp *s, struct sftp_conn *c, const char *folder, struct error *err)
 {
 	struct sftp_request made = { 0 }, looked = { 0 };
@@ -334,6 +341,8 @@ int sftp_make_folder(struct sftp *s, struct sftp_conn *c, const char *folder, st
 	const char *slash = strrchr(folder, '/');
 	if (slash)
 		snprintf(parent, sizeof parent, "%.*s", (int)(slash - folder), folder);
+	if (result == 0)
+		note_made(s, path);
 	return result == 0 ? sync_folder(s, c, parent, err) : 0;
 }
 
@@ -352,7 +361,10 @@ int sftp_make_parents(struct sftp *s, struct sftp_conn *c, struct error *err)
 		*at = 0;
 		sftp_ask_mkdir(c, &r, path, 0700);
 		struct error why = { 0 };
-		if (sftp_expect_ok(s, c, &r, "make the folder", path, &code, &why) < 0 && (!here && code != SFTP_FAILURE)) {
+		int made = sftp_expect_ok(s, c, &r, "make the folder", path, &code, &why);
+		if (made == 0)
+			note_made(s, path);
+		if (made < 0 && (!here && code != SFTP_FAILURE)) {
 			if (err)
 				*err = why;
 			return -1;

@@ -86,6 +86,13 @@ int store_make_removals_last(struct store *s, const char *prefix, struct error *
 	return 0;
 }
 
+void store_unmake(struct store *s)
+{
+	for (; s; s = s->inner)
+		if (s->ops->unmake)
+			s->ops->unmake(s);
+}
+
 /* The store, or the one below it, that can lock. */
 static struct store *locking(struct store *s)
 {

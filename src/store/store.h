@@ -117,6 +117,9 @@ struct store_ops {
 	void (*lock_new)(struct store *s, const struct store_locks *locks);
 	int (*extend_lock)(struct store *s, const char *key, uint64_t seconds, bool *ret_found, struct error *err);
 	int (*locked_until)(struct store *s, const char *key, int64_t *ret, int64_t *ret_now, struct error *err);
+	/* Takes away what this struct store has made besides objects (folders, a bucket), as far as it is empty: after a test that leaves nothing behind. Whoever begins to use the place at
+	 * this moment may be disturbed. NULL where nothing is made; a wrapper need not have it. Call store_unmake. */
+	void (*unmake)(struct store *s);
 	/* Paces itself from now on (store/limit.h); rates outlive s. NULL: what is appended and got is paced before it gets here. */
 	void (*set_rates)(struct store *s, struct store_rates *rates);
 	/* Takes the object out of sight as remove does, but where it is locked it only hides it. NULL: as remove. */
@@ -150,6 +153,9 @@ int store_reserve(struct store *s, bool keep, struct error *err);
 int store_facts(struct store *s, struct store_facts *ret, struct error *err);
 /* ops->make_removals_last of the store, or of the one that it wraps. */
 int store_make_removals_last(struct store *s, const char *prefix, struct error *err);
+
+/* ops->unmake of the store, or of the one that it wraps. */
+void store_unmake(struct store *s);
 
 /* --- locks: of the store, or of the one that it wraps --- */
 /* Can what lies at such a location be locked at all? ERR_UNSUPPORTED, before anything is opened or made. */
