@@ -80,7 +80,7 @@ static int make(struct cli *cli, const struct location *location, const struct c
 	bool exists = false;
 	if (wanted->lock.mode && store_check_locking(location->text, err) < 0)
 		return error_add(err, "make repository");
-	if (repo_exists(location->text, &exists, err) < 0)
+	if (repo_exists(location->text, &exists, NULL, err) < 0)
 		return -1;
 	if (exists)
 		return error_set(err, ERR_EXISTS, "make repository: there is one already in %s", location->text);
@@ -114,8 +114,8 @@ int cli_make_repo(struct cli *cli, const char *operand, const struct cli_new_rep
 
 #define TRIES 3
 
-/* A password that was typed wrong is asked for again. */
-static int unlock(struct cli *cli, const struct location *location, const char *cache, unsigned flags, struct repo **ret, struct secret *ret_secret, struct error *err)
+/* A password that was typed wrong is asked for again. *store is used for the first try. */
+static int unlock(struct cli *cli, const struct location *location, struct store **store, const char *cache, unsigned flags, struct repo **ret, struct secret *ret_secret, struct error *err)
 {
 	CLEAN_SECRET struct secret secret = { 0 };
 	if (secret_for_opening(&secret, cli, location, err) < 0)
@@ -126,7 +126,8 @@ static int unlock(struct cli *cli, const struct location *location, const char *
 		struct repo_secret proof = cli_secret(&secret);
 		struct error why = { 0 };
 		bool asked = false;
-		if (repo_open(ret, location->text, &proof, cache, &why) == 0) {
+		int opened = *store ? repo_open_store(ret, TAKE(*store), &proof, cache, &why) : repo_open(ret, location->text, &proof, cache, &why);
+		if (opened == 0) {
 			*ret_secret = secret;
 			secret = (struct secret){ 0 };
 			return 0;
@@ -146,12 +147,12 @@ static int unlock(struct cli *cli, const struct location *location, const char *
 	}
 }
 
-/* Before a password is asked for: is there anything to open? */
-static int check_location(struct cli *cli, const struct location *location, unsigned flags, struct error *err)
+/* Before a password is asked for: is there anything to open? *ret_store: the store where that was seen, or NULL. */
+static int check_location(struct cli *cli, const struct location *location, unsigned flags, struct store **ret_store, struct error *err)
 {
 	bool exists = false;
 	struct error why = { 0 };
-	if (repo_exists(location->text, &exists, &why) < 0) {
+	if (repo_exists(location->text, &exists, ret_store, &why) < 0) {
 		*err = why;
 		return error_add(err, "open repository");
 	}
@@ -244,12 +245,13 @@ static int open_at(struct cli *cli, const struct location *location, unsigned fl
 	CLEAN_SECRET struct secret secret = { 0 };
 	CLEAN_FREE char *cache = NULL;
 	CLEAN_REPO struct repo *repo = NULL;
+	CLEAN_STORE struct store *store = NULL;
 	uint64_t limit;
-	if (cache_size(cli, &limit, err) < 0 || check_location(cli, location, flags, err) < 0)
+	if (cache_size(cli, &limit, err) < 0 || check_location(cli, location, flags, &store, err) < 0)
 		return -1;
 	if (!cli->common.no_cache && location_cache(&cache, "", NULL) < 0)
 		cache = NULL; /* no home folder: works without */
-	if (unlock(cli, location, cache, flags, &repo, &secret, err) < 0)
+	if (unlock(cli, location, &store, cache, flags, &repo, &secret, err) < 0)
 		return -1;
 	/* Until here little was read. */
 	if (cli_limit_store(cli, &repo->store, err) < 0)

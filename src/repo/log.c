@@ -244,8 +244,8 @@ static void add_snapshot(struct repo *r, const struct id *id, const void *payloa
 		signing_vouch(r, by, id, &hash, &e->vouchers);
 }
 
-/* Snapshots that are there and that the log does not know. One that cannot be read is left to check. */
-static int add_unlogged(struct repo *r, const struct repo_log *l, struct log_entry *e, struct error *err)
+/* Snapshots that are there and that the log does not know, but for one that the caller adds (or NULL). One that cannot be read is left to check. */
+static int add_unlogged(struct repo *r, const struct repo_log *l, const struct id *but, struct log_entry *e, struct error *err)
 {
 	CLEAN_BUF struct buf ids = BUF_INIT, payload = BUF_INIT;
 	if (ids_list(r->store, object_prefix(SEAL_SNAPSHOT), &ids, err) < 0)
@@ -253,6 +253,8 @@ static int add_unlogged(struct repo *r, const struct repo_log *l, struct log_ent
 	for (size_t at = 0; at < ids.len; at += ID_SIZE) {
 		struct id id;
 		memcpy(id.b, ids.data + at, ID_SIZE);
+		if (but && id_equal(but, &id))
+			continue;
 		if (!repo_log_hash(l, &id) && !ids_have(&l->forgotten, &id) && object_read(r->store, r->keys, SEAL_SNAPSHOT, &id, SNAPSHOT_BYTES_MAX, NULL, &payload, NULL) == 0)
 			add_snapshot(r, &id, payload.data, payload.len, NULL, e);
 	}
@@ -410,7 +412,7 @@ int repo_log_append(struct repo *r, const struct id *session, const struct id *s
 			return error_set(err, ERR_NOMEM, "write the log: out of memory");
 		*r->log = l;
 		l = (struct repo_log){ 0 };
-		if (add_unlogged(r, r->log, &e, err) < 0)
+		if (add_unlogged(r, r->log, payload ? snapshot : NULL, &e, err) < 0)
 			return error_add(err, "write the log");
 	}
 	if (payload)
@@ -510,7 +512,7 @@ int repo_log_accept(struct repo *r, struct error *err)
 	CLEAN(log_findings_done) struct log_findings f = { 0 };
 	CLEAN(repo_log_done) struct repo_log l = { 0 };
 	CLEAN(log_entry_done) struct log_entry e = { 0 };
-	if (compare(r, &l, &f, err) < 0 || add_unlogged(r, &l, &e, err) < 0)
+	if (compare(r, &l, &f, err) < 0 || add_unlogged(r, &l, NULL, &e, err) < 0)
 		return -1;
 	add_all(&e.forgotten, &f.vanished);
 	add_all(&e.replaced, &f.missing);

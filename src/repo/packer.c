@@ -8,7 +8,8 @@
 #include "repo/rows.h"
 #include "repo/writer.h"
 
-#define QUEUE_MAX 2        /* full packs that may wait for their fsync before adders wait too */
+#define QUEUE_MAX 2        /* full packs that may wait for their commit, or be committed, before adders wait too */
+#define COMMITTERS_MAX 4   /* at the end two more packs are there than may wait before: those that were open */
 #define PACK_CHUNKS 200000 /* tiny chunks fill a pack by their number: its table must stay far below PACK_TABLE_MAX, and in memory until it is indexed */
 
 struct open_pack {
@@ -28,7 +29,7 @@ struct packer {
 	struct repo *repo;
 	struct id session;
 	pthread_mutex_t lock;        /* guards all below */
-	pthread_cond_t changed;      /* the queue got longer or shorter, or the committer is done */
+	pthread_cond_t changed;      /* the queue got longer or shorter, or the committers are done */
 	struct open_pack *open[2];   /* by chunk class */
 	struct open_pack *queue;     /* full and checked, waiting to be committed; oldest first */
 	unsigned queued, outstanding; /* outstanding: full packs not committed yet */
@@ -37,8 +38,8 @@ struct packer {
 	bool unindexed;              /* packs were committed whose segment could not be written */
 	bool stop;
 	struct error error;
-	pthread_t thread;
-	bool started;
+	pthread_t committers[COMMITTERS_MAX]; /* as many as the store is worth: promises.commits */
+	unsigned started;
 };
 
 static void open_pack_free(struct packer *p, struct open_pack *k)
@@ -213,12 +214,14 @@ int packer_new(struct packer **ret, struct repo *repo, const struct id *session,
 	p->session = *session;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->changed, NULL);
-	int sys = pthread_create(&p->thread, NULL, committer, p);
-	if (sys) {
-		packer_free(p);
-		return error_sys(err, sys, "start the thread that commits packs");
-	}
-	p->started = true;
+	unsigned wanted = repo->store->promises.commits;
+	do {
+		int sys = pthread_create(&p->committers[p->started], NULL, committer, p);
+		if (sys) {
+			packer_free(p);
+			return error_sys(err, sys, "start the thread that commits packs");
+		}
+	} while (++p->started < wanted && p->started < COMMITTERS_MAX);
 	*ret = p;
 	return 0;
 }
@@ -232,8 +235,9 @@ void packer_free(struct packer *p)
 		p->stop = true;
 		pthread_cond_broadcast(&p->changed);
 		pthread_mutex_unlock(&p->lock);
-		pthread_join(p->thread, NULL);
 	}
+	for (unsigned i = 0; i < p->started; i++)
+		pthread_join(p->committers[i], NULL);
 	open_pack_free(p, p->open[0]);
 	open_pack_free(p, p->open[1]);
 	for (struct open_pack *k = p->committed; k;) {

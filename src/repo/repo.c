@@ -34,7 +34,7 @@ static int any_object(void *cookie, const char *key, uint64_t size)
 	return 1;
 }
 
-int repo_exists(const char *location, bool *ret_found, struct error *err)
+int repo_exists(const char *location, bool *ret_found, struct store **ret_store, struct error *err)
 {
 	CLEAN(store_cleanup) struct store *store = NULL;
 	struct error why = { 0 };
@@ -46,11 +46,17 @@ int repo_exists(const char *location, bool *ret_found, struct error *err)
 			return -1;
 		}
 		*ret_found = false;
+		if (ret_store)
+			*ret_store = NULL;
 		if (err)
 			*err = why;
 		return 0;
 	}
-	return store->ops->stat(store, HEADER_KEY, ret_found, &size, err);
+	if (store->ops->stat(store, HEADER_KEY, ret_found, &size, err) < 0)
+		return -1;
+	if (ret_store)
+		*ret_store = *ret_found ? TAKE(store) : NULL;
+	return 0;
 }
 
 /* --- making and opening -------------------------------------------------------------- */

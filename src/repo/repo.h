@@ -64,8 +64,9 @@ void repo_cache_blocks(struct repo *r, uint64_t limit);
 void repo_free(struct repo *r);
 DEFINE_CLEAN(repo, repo_free)
 #define CLEAN_REPO CLEAN(repo_cleanup)
-/* ret_found: does location hold a repository's header? Where it is false because the place itself is missing, err says so. */
-int repo_exists(const char *location, bool *ret_found, struct error *err);
+/* ret_found: does location hold a repository's header? Where it is false because the place itself is missing, err says so. ret_store, which may be NULL: the open store, the caller's now (a connection
+ * takes as long to make as dozens of requests); NULL where it is not found. */
+int repo_exists(const char *location, bool *ret_found, struct store **ret_store, struct error *err);
 
 int repo_load_index(struct repo *r, struct error *err);
 /* Replaces the index by one whose segments were all fetched from the store; see index_open_anew. */

@@ -315,6 +315,8 @@ int session_list_read(struct session_list *ret, struct repo *repo, const struct 
 		struct session_entry *e = &l.items[l.count];
 		bool there;
 		memcpy(e->object.b, objects.data + at, ID_SIZE);
+		if (own && id_equal(own, &e->object)) /* the first object of a session has its id */
+			continue;
 		if (read_entry(repo, e, &there, err) < 0)
 			return -1;
 		if (!there)

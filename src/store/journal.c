@@ -378,7 +378,7 @@ int store_open_journal(struct store **ret, struct journal *j, struct error *err)
 		return error_set(err, ERR_NOMEM, "open a journal: out of memory");
 	}
 	v->base = (struct store){ .ops = &view_ops, .location = location,
-		                  .promises = { .atomic_put = true, .conditional_put = true, .durable_put = true, .commits = 1 } };
+		                  .promises = { .atomic_put = true, .conditional_put = true, .durable_put = true, .commits = 2 } };
 	v->journal = j;
 	*ret = &v->base;
 	return 0;

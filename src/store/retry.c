@@ -250,6 +250,20 @@ static int retrying_get(struct store *s, const char *key, uint64_t offset, void 
 	return report(err, &why);
 }
 
+static int retrying_read(struct store *s, const char *key, size_t max, struct buf *ret, struct error *err)
+{
+	struct error why = { 0 };
+	struct retry r;
+	if (!s->inner->ops->read)
+		return store_read_by_parts(s, key, max, ret, err);
+	begin(&r, s);
+	do {
+		if (store_read(s->inner, key, max, ret, &why) == 0)
+			return 0;
+	} while (retry_again(&r, &why));
+	return report(err, &why);
+}
+
 static int retrying_stat(struct store *s, const char *key, bool *ret_found, uint64_t *ret_size, struct error *err)
 {
 	struct error why = { 0 };
@@ -357,6 +371,7 @@ static const struct store_ops retry_ops = {
 	.put_commit = retrying_put_commit,
 	.put_abort = retrying_put_abort,
 	.get = retrying_get,
+	.read = retrying_read,
 	.stat = retrying_stat,
 	.list = retrying_list,
 	.remove = retrying_remove,

@@ -168,6 +168,25 @@ static int sftp_get(struct store *st, const char *key, uint64_t offset, void *da
 	return result;
 }
 
+/* A whole small object, which nobody reads again soon. */
+static int sftp_read(struct store *st, const char *key, size_t max, struct buf *ret, struct error *err)
+{
+	struct sftp *s = sftp_of(st);
+	CLEAN_CONN struct sftp_conn *c = NULL;
+	if (store_check_key(st, key, err) < 0 || sftp_link(s, &c, err) < 0)
+		return -1;
+	CLEAN_FREE char *path = sftp_path(s, key);
+	struct sftp_request opened = { 0 };
+	struct sftp_handle handle = { 0 };
+	uint32_t code;
+	sftp_ask_open(c, &opened, path, SFTP_OPEN_READ, 0);
+	if (sftp_expect_handle(s, c, &opened, &handle, "read", key, &code, err) < 0)
+		return code == SFTP_NO_SUCH_FILE ? error_set(err, ERR_NOT_FOUND, "read %s/%s: there is no such object", st->location, key) : -1;
+	int result = sftp_fetch_whole(s, c, &handle, key, max, ret, err);
+	sftp_close_handle(c, &handle);
+	return result;
+}
+
 /* --- one question, one answer ------------------------------------------------------------ */
 
 static int sftp_stat(struct store *st, const char *key, bool *ret_found, uint64_t *ret_size, struct error *err)
@@ -269,6 +288,7 @@ static const struct store_ops sftp_ops = {
 	.put_commit = sftp_put_commit,
 	.put_abort = sftp_put_abort,
 	.get = sftp_get,
+	.read = sftp_read,
 	.stat = sftp_stat,
 	.list = sftp_list,
 	.remove = sftp_remove,
@@ -363,7 +383,7 @@ int store_open_sftp(struct store **ret, const char *location, enum store_create 
 	if (open_patiently(s, create, &c, err) < 0)
 		return -1;
 	const struct sftp_server *server = sftp_conn_server(c);
-	st->promises = (struct store_promises){ .atomic_put = true, .conditional_put = true, .durable_put = server->fsync, .remote = true, .commits = 1 };
+	st->promises = (struct store_promises){ .atomic_put = true, .conditional_put = true, .durable_put = server->fsync, .remote = true, .commits = 4 };
 	*ret = TAKE(st);
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * What the files of the SFTP store share: the store, its connection, small requests. sftp.c opens and reads, sftp_put.c writes, sftp_list.c lists and sweeps.
+ * What the files of the SFTP store share: the store, its connection, small requests. sftp.c opens and reads, sftp_put.c and sftp_commit.c write, sftp_list.c lists and sweeps.
  * All functions may be called from several threads.
  */
 #ifndef STORE_SFTP_H
@@ -78,6 +78,9 @@ int sftp_expect_attrs(struct sftp *s, struct sftp_conn *c, struct sftp_request *
 /* Reads exactly len bytes at offset, in pieces that are all under way at once. */
 int sftp_fetch(struct sftp *s, struct sftp_conn *c, const struct sftp_handle *h, const char *key, uint64_t offset, void *data, size_t len, struct error *err);
 
+/* Replaces *ret by all of a file of at most max bytes: its size and its first bytes are asked for at once. A longer one: ERR_CORRUPT. */
+int sftp_fetch_whole(struct sftp *s, struct sftp_conn *c, const struct sftp_handle *h, const char *key, size_t max, struct buf *ret, struct error *err);
+
 /* The server's clock, seconds, by a file made for it. False where that cannot be. */
 bool sftp_now(struct sftp *s, struct sftp_conn *c, int64_t *ret);
 /* A new name for a temporary file, as a key. */
@@ -85,7 +88,7 @@ void sftp_tmp_name(struct sftp *s, char ret[64]);
 /* Makes a folder (its parents must be there), durably; it may be there already. */
 int sftp_make_folder(struct sftp *s, struct sftp_conn *c, const char *folder, struct error *err);
 
-/* sftp_put.c */
+/* sftp_put.c, sftp_commit.c */
 int sftp_put_begin(struct store *s, const char *key, uint64_t size_hint, struct store_put **ret, struct error *err);
 int sftp_put_append(struct store_put *put, const void *data, size_t len, struct error *err);
 int sftp_put_commit(struct store_put *put, struct error *err);

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #define FETCH_REQUESTS 64u /* of one call, under way at once */
+#define FIRST_BYTES (32u << 10) /* of an object that is wanted whole, asked for before its size is known */
 #define FULL_BELOW (1u << 20) /* bytes free, below which a failed write is put down to a full disk */
 
 char *sftp_path(const struct sftp *s, const char *key)
@@ -245,6 +246,38 @@ int sftp_fetch(struct sftp *s, struct sftp_conn *c, const struct sftp_handle *h,
 		head++;
 	}
 	return result;
+}
+
+int sftp_fetch_whole(struct sftp *s, struct sftp_conn *c, const struct sftp_handle *h, const char *key, size_t max, struct buf *ret, struct error *err)
+{
+	struct sftp_request looked = { 0 }, first = { 0 };
+	struct sftp_attrs attrs = { 0 };
+	uint32_t code = 0;
+	CLEAN_BUF struct buf whole = BUF_INIT;
+	if (!buf_reserve(&whole, FIRST_BYTES))
+		return error_set(err, ERR_NOMEM, "read %s/%s: out of memory", s->base.location, key);
+	sftp_ask_handle(c, &looked, SFTP_FSTAT, h);
+	ask_read(c, &first, h, 0, whole.data, FIRST_BYTES);
+	int result = sftp_expect_attrs(s, c, &looked, &attrs, "read", key, &code, err);
+	sftp_wait(c, &first);
+	size_t have = !first.lost && first.type == SFTP_DATA ? first.got : 0;
+	sftp_request_done(&first);
+	if (result < 0)
+		return -1;
+	if (!attrs.has_size || attrs.size > max)
+		return error_set(err, ERR_CORRUPT, "read %s/%s: it has %llu bytes, but such an object has at most %zu", s->base.location, key,
+		                 attrs.has_size ? (unsigned long long)attrs.size : 0, max);
+	size_t len = (size_t)attrs.size;
+	whole.len = have < len ? have : len;
+	if (!buf_reserve(&whole, len - whole.len))
+		return error_set(err, ERR_NOMEM, "read %s/%s: out of memory", s->base.location, key);
+	if (whole.len < len && sftp_fetch(s, c, h, key, whole.len, whole.data + whole.len, len - whole.len, err) < 0)
+		return -1;
+	whole.len = len;
+	buf_done(ret);
+	*ret = whole;
+	whole = (struct buf)BUF_INIT;
+	return 0;
 }
 
 /* --- the server's room and clock ------------------------------------------------------- */

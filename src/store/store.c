@@ -200,6 +200,11 @@ int store_write(struct store *s, const char *key, const void *data, size_t len, 
 
 int store_read(struct store *s, const char *key, size_t max, struct buf *ret, struct error *err)
 {
+	return s->ops->read ? s->ops->read(s, key, max, ret, err) : store_read_by_parts(s, key, max, ret, err);
+}
+
+int store_read_by_parts(struct store *s, const char *key, size_t max, struct buf *ret, struct error *err)
+{
 	bool found;
 	uint64_t size;
 	if (s->ops->stat(s, key, &found, &size, err) < 0)

@@ -91,6 +91,8 @@ struct store_ops {
 	void (*put_abort)(struct store_put *put);
 	/* Exactly len bytes from offset; fewer there: ERR_CORRUPT. No such object: ERR_NOT_FOUND. */
 	int (*get)(struct store *s, const char *key, uint64_t offset, void *data, size_t len, struct error *err);
+	/* Replaces *ret by a whole object of at most max bytes, in as few round trips as can be; a longer one: ERR_CORRUPT. NULL: stat and get do it. Call store_read. */
+	int (*read)(struct store *s, const char *key, size_t max, struct buf *ret, struct error *err);
 	/* ret_found false is not an error. */
 	int (*stat)(struct store *s, const char *key, bool *ret_found, uint64_t *ret_size, struct error *err);
 	/* Every object below prefix (which ends in '/', or is "" for all), in no order, each once. A prefix that does not exist is empty. fn runs on the calling
@@ -177,5 +179,7 @@ int store_open_memory(struct store **ret, struct error *err);
 /* Whole small objects. store_read refuses objects over max bytes (ERR_CORRUPT) before it allocates. */
 int store_write(struct store *s, const char *key, const void *data, size_t len, struct error *err);
 int store_read(struct store *s, const char *key, size_t max, struct buf *ret, struct error *err);
+/* The same by stat and get, for wrappers whose inner store has no ops->read. */
+int store_read_by_parts(struct store *s, const char *key, size_t max, struct buf *ret, struct error *err);
 
 #endif
