@@ -154,6 +154,53 @@ test_killed_prunes() {
 	same tree
 }
 
+packs_there() { compgen -G 'repo/packs/*/*' | wc -l || true; }
+
+# The first backup over a slow line never comes to its end in a night, and every night a prune follows.
+test_what_was_interrupted_is_left_to_the_next_backup() {
+	needs backup prune
+	local how stored before
+	mkdir tree
+	head -c 200000000 /dev/urandom >tree/large
+	twofold init
+	for how in TERM KILL; do
+		# Stopped as soon as a pack is whole.
+		before=$(packs_there)
+		"$TWOFOLD" backup tree >/dev/null 2>&1 &
+		until [ "$(packs_there)" -gt "$before" ]; do kill -0 $! || break; done
+		kill -$how $! 2>/dev/null || true
+		wait $! || true
+		[ -z "$(find repo/snapshots -type f 2>/dev/null)" ] || skip 'the backup was too quick to be interrupted'
+		expect 0 twofold --json prune
+		[ "$(field deleted_packs)" = 0 ]
+		[ "$(field kept_packs)" -gt "$before" ]
+		[ -n "$(find repo/unfinished -type f)" ]
+		expect 0 twofold prune
+		grep -q 'interrupted backups are kept' out
+	done
+	expect 0 twofold check --read-data
+	cp -a repo again
+	# The next one goes on with it.
+	expect 0 twofold --json backup tree
+	stored=$(field added_stored)
+	[ "$stored" -lt 180000000 ]
+	expect 0 twofold prune
+	expect 0 twofold restore "latest:$PWD/tree" --target back
+	diff -r tree back
+	# Until told otherwise, or it is too old.
+	rm -rf repo && cp -a again repo
+	expect 2 twofold prune --keep-interrupted x
+	expect 0 twofold prune --keep-interrupted 30d
+	sleep 1
+	expect 0 twofold prune --keep-interrupted 0
+	[ -z "$(find repo/packs repo/unfinished -type f)" ]
+	# Nothing is kept of what was forgotten.
+	expect 0 twofold backup tree
+	expect 0 twofold forget latest
+	expect 0 twofold prune
+	[ -z "$(find repo/packs -type f)" ]
+}
+
 test_two_prunes_and_backups_at_once() {
 	needs prune
 	mkdir a b

@@ -334,7 +334,7 @@ static int forget_run(struct cli *cli, const void *args, struct error *err)
 		cli_warn(cli, "%zu snapshots stay, as they are locked: %s", f.locked, f.locked_why);
 	summarise(&f);
 	if (a->prune && !a->dry_run)
-		return cli_prune(cli, repo, &(struct prune_limits){ .max_unused = PRUNE_MAX_UNUSED, .max_repack = UINT64_MAX, .fence_seconds = SESSION_FENCE_SECONDS }, err);
+		return cli_prune(cli, repo, &(struct prune_limits){ .max_unused = PRUNE_MAX_UNUSED, .max_repack = UINT64_MAX, .fence_seconds = SESSION_FENCE_SECONDS, .keep_seconds = UNFINISHED_KEEP_SECONDS }, err);
 	if (f.forgotten && !a->dry_run)
 		cli_say(cli, "the space that only they needed is given back by: twofold prune\n");
 	return 0;

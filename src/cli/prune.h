@@ -5,14 +5,14 @@
 
 #include "cli/cli.h"
 #include "repo/collect.h"
-#include "repo/sessions.h"
+#include "repo/unfinished.h"
 
 #define PRUNE_MAX_UNUSED 5 /* percent */
 #define PRUNE_LEVEL 3      /* zstd, for what has to be compressed anew */
 
 struct prune_limits {
 	unsigned max_unused;
-	uint64_t max_repack, fence_seconds, wait_seconds;
+	uint64_t max_repack, fence_seconds, keep_seconds, wait_seconds;
 	bool dry_run;
 };
 

@@ -289,7 +289,7 @@ int repo_check(struct repo *r, const struct check_options *options, const struct
 	if (check_keys(&c, err) < 0 || check_documents(&c, SEAL_SESSION, check_session, err) < 0 ||
 	    check_documents(&c, SEAL_TOMBSTONE, check_tombstone, err) < 0 ||
 	    check_documents(&c, SEAL_FENCE, check_fence, err) < 0 || check_documents(&c, SEAL_LOG, check_log_entry, err) < 0 ||
-	    check_documents(&c, SEAL_WRITER, check_writer, err) < 0)
+	    check_documents(&c, SEAL_WRITER, check_writer, err) < 0 || check_documents(&c, SEAL_UNFINISHED, check_session, err) < 0)
 		return -1;
 	progress_add_total(options->progress, snapshots.len / ID_SIZE, 0);
 	if (note_sessions(&c, &snapshots, err) < 0 || check_packs(&c, err) < 0 || check_snapshots(&c, &snapshots, err) < 0 || check_parity(&c, err) < 0 ||

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "repo/collect_internal.h"
+#include "repo/leftovers.h"
 #include "repo/object.h"
 #include "repo/settle.h"
 
@@ -124,6 +125,32 @@ static int list_sessions(struct collect *c, struct session_list *ret, struct err
 	return session_list_read(ret, c->repo, c->session ? own_session_id(c->session) : NULL, c->options->fence_seconds, err);
 }
 
+/* What the process stored is indexed first: whoever comes later finds it only by that. */
+static int index_leftovers(struct collect *c, struct error *err)
+{
+	CLEAN(marks_done) struct marks marks = MARKS_INIT;
+	uint64_t packs = 0;
+	if (!c->options->keep_seconds || c->indexed)
+		return 0;
+	if (marks_read(&marks, c->repo, err) < 0 || (c->repo->index ? index_refresh(c->repo->index, NULL, err) : repo_load_index(c->repo, err)) < 0 ||
+	    leftovers_index(c->repo, own_session_id(c->session), &marks, &packs, err) < 0)
+		return error_add(err, "index what an interrupted run left behind");
+	c->indexed = true;
+	return 0;
+}
+
+/* Its objects go; what it stored is noted as interrupted work. */
+static int end_session(struct collect *c, const struct session_list *l, const struct id *session, struct error *err)
+{
+	for (size_t i = 0; c->options->keep_seconds && i < l->count; i++)
+		if (id_equal(&l->items[i].session, session) && !l->items[i].damaged) {
+			if (unfinished_note(c->repo, session, &l->items[i].document, err) < 0)
+				return -1;
+			break;
+		}
+	return session_delete(c->repo, l, session, err);
+}
+
 /* The session is given up: a fence first, then its objects go. */
 static int fence(struct collect *c, const struct id *session, struct error *err)
 {
@@ -138,7 +165,7 @@ static int fence(struct collect *c, const struct id *session, struct error *err)
 		there |= id_equal(&l.items[i].session, session);
 	if (!there || state_of(&l, session) != SESSION_FORSAKEN)
 		return 0;
-	if (publish(c, SEAL_FENCE, &t, &id, err) < 0 || session_delete(c->repo, &l, session, err) < 0)
+	if (publish(c, SEAL_FENCE, &t, &id, err) < 0 || end_session(c, &l, session, err) < 0)
 		return error_add(err, "give up a session that has not been heard of");
 	c->report.fenced++;
 	collect_tell(c, "a session of host %s, not heard of for long, was given up: what it stored is kept where a snapshot needs it", l.items[0].document.host);
@@ -155,7 +182,9 @@ static int clear_sessions(struct collect *c, struct error *err)
 		return 0;
 	for (size_t i = 0; i < l.count; i++) {
 		enum session_state state = state_of(&l, &l.items[i].session);
-		if ((state == SESSION_GONE && session_delete(c->repo, &l, &l.items[i].session, err) < 0) ||
+		if (state != SESSION_ALIVE && index_leftovers(c, err) < 0)
+			return -1;
+		if ((state == SESSION_GONE && end_session(c, &l, &l.items[i].session, err) < 0) ||
 		    (state == SESSION_FORSAKEN && fence(c, &l.items[i].session, err) < 0))
 			return -1;
 		if (l.items[i].damaged)
@@ -200,7 +229,7 @@ static int find_ripe(struct collect *c, struct error *err)
 static int look(struct collect *c, struct error *err)
 {
 	if (marks_read(&c->marks, c->repo, err) < 0 || collect_list_packs(c, err) < 0 || list_sessions(c, &c->sessions, err) < 0 ||
-	    refuse_other(&c->sessions, err) < 0 || find_ripe(c, err) < 0)
+	    refuse_other(&c->sessions, err) < 0 || unfinished_read(&c->unfinished, c->repo, c->options->keep_seconds, err) < 0 || find_ripe(c, err) < 0)
 		return -1;
 	struct pack_info *packs = (void *)c->packs.data;
 	for (size_t i = 0; i < c->packs.len / sizeof *packs; i++)
@@ -260,7 +289,7 @@ static int still_at_work(struct collect *c, const struct session_list *l, struct
 {
 	for (size_t i = 0; i < l->count; i++) {
 		if (state_of(l, &l->items[i].session) == SESSION_GONE) {
-			if (session_delete(c->repo, l, &l->items[i].session, err) < 0)
+			if (end_session(c, l, &l->items[i].session, err) < 0)
 				return -1;
 			continue;
 		}
@@ -410,6 +439,15 @@ static int delete_tombstones(struct collect *c, struct error *err)
 	return 0;
 }
 
+/* Notes of work that is not kept any more, or has become a snapshot. */
+static int delete_notes(struct collect *c, struct error *err)
+{
+	for (size_t i = 0; i < c->unfinished.count; i++)
+		if (!c->unfinished.items[i].kept && remove_object(c, SEAL_UNFINISHED, &c->unfinished.items[i].object, err) < 0)
+			return -1;
+	return 0;
+}
+
 static int finish(struct collect *c, struct error *err)
 {
 	CLEAN_BUF struct buf going = BUF_INIT, missed = BUF_INIT;
@@ -427,7 +465,7 @@ static int finish(struct collect *c, struct error *err)
 		return -1;
 	if (marks_is_fenced(&marks, own_session_id(c->session)))
 		return error_set(err, ERR_BUSY, "this prune was paused for so long that another one has given it up; that one, or the next, goes on");
-	if (collect_rewrite_index(c, &going, err) < 0 || delete_packs(c, &going, err) < 0 || delete_tombstones(c, err) < 0)
+	if (collect_rewrite_index(c, &going, err) < 0 || delete_packs(c, &going, err) < 0 || delete_tombstones(c, err) < 0 || delete_notes(c, err) < 0)
 		return -1;
 	if (c->repo->store->ops->sweep)
 		c->repo->store->ops->sweep(c->repo->store, SWEEP_AGE, &removed, NULL);
@@ -441,6 +479,7 @@ static void collect_done(struct collect *c)
 	writer_free(c->writer);
 	own_session_end(c->session);
 	session_list_done(&c->sessions);
+	unfinished_list_done(&c->unfinished);
 	marks_done(&c->marks);
 	buf_done(&c->ripe);
 	buf_done(&c->packs);

@@ -16,6 +16,7 @@ struct collect_options {
 	uint64_t max_repack;       /* bytes of packs that are rewritten at the most */
 	bool dry_run;              /* only tell what would be done; nothing is written */
 	uint64_t fence_seconds;    /* a session that was not refreshed for so long is given up */
+	uint64_t keep_seconds;     /* packs of interrupted backups stay so long after the last that was heard of them; 0: they go */
 	uint64_t wait_seconds;     /* how long to wait for backups that began before this collection; after that the next collection goes on */
 	unsigned threads;          /* at least 1 */
 	int level;                 /* zstd, for what is compressed anew */
@@ -31,6 +32,7 @@ struct collect_report {
 	uint64_t fenced;                            /* sessions given up */
 	uint64_t packs, pack_bytes;                 /* found */
 	uint64_t live_chunks;
+	uint64_t kept_packs, kept_bytes;            /* of interrupted backups: not needed, or partly, but left to the next backup */
 	uint64_t dead_packs, dead_bytes;            /* hold nothing that is reached */
 	uint64_t moved_packs, moved_bytes;          /* rewritten: before ... */
 	uint64_t copied_bytes;                      /* ... and what was stored anew for them */

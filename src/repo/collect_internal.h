@@ -7,6 +7,7 @@
 #include "repo/marks.h"
 #include "repo/reach.h"
 #include "repo/sessions.h"
+#include "repo/unfinished.h"
 #include "repo/writer.h"
 
 enum pack_flag {
@@ -33,6 +34,7 @@ struct collect {
 	struct collect_report report;
 	struct own_session *session;
 	struct session_list sessions; /* of others, when packs had been listed */
+	struct unfinished_list unfinished; /* what was interrupted; not kept where a snapshot of the session was seen */
 	struct marks marks;           /* before packs were listed */
 	struct buf ripe;              /* ids of packs, ascending: see PACK_RIPE */
 	struct buf packs;             /* of struct pack_info, ascending by id */
@@ -45,6 +47,7 @@ struct collect {
 	struct writer *writer;
 	struct id tombstone;          /* the own one */
 	bool published;
+	bool indexed;                 /* what sessions that are gone have stored */
 };
 
 /* --- collect_live.c: what is reached --------------------------------------------------- */

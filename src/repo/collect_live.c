@@ -158,6 +158,9 @@ static int walk_one(struct collect *c, const struct id *id, struct error *err)
 			return 0; /* forgotten this moment */
 		return error_set(err, why.kind, "snapshot %.16s cannot be read, so nobody knows what it needs: %s; nothing was deleted. Run twofold check, and forget or repair it", hex, why.text);
 	}
+	for (size_t i = 0; i < c->unfinished.count; i++)
+		if (id_equal(&c->unfinished.items[i].session, &s.session))
+			c->unfinished.items[i].kept = false;
 	bool fenced = marks_is_fenced(&c->marks, &s.session);
 	buf_clear(&c->waiting);
 	int done = reach_snapshot(c->repo, &s, &visitor, &why);

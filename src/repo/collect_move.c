@@ -14,21 +14,26 @@
 
 /* --- choosing --------------------------------------------------------------------------- */
 
+enum owner { OWNER_NOBODY, OWNER_LIVING, OWNER_INTERRUPTED };
+
 /* Whose is it? Header and name are in clear; a false header can only spare a pack, or doom one that nobody reaches. */
-static bool is_of_living(const struct collect *c, const struct pack_info *p)
+static enum owner owner_of(const struct collect *c, const struct pack_info *p)
 {
 	uint8_t head[PACK_HEADER_SIZE];
 	struct pack_header header;
 	char key[OBJECT_KEY_MAX];
-	if (!c->sessions.count)
-		return false;
+	if (!c->sessions.count && !c->unfinished.count)
+		return OWNER_NOBODY;
 	object_key(SEAL_PACK_DATA, &p->id, key);
 	if (c->repo->store->ops->get(c->repo->store, key, 0, head, sizeof head, NULL) < 0 || pack_header_decode(&header, head, NULL) < 0)
-		return true;
+		return c->sessions.count ? OWNER_LIVING : OWNER_NOBODY;
 	for (size_t i = 0; i < c->sessions.count; i++)
 		if (c->sessions.items[i].damaged || id_equal(&c->sessions.items[i].session, &header.session))
-			return true;
-	return false;
+			return OWNER_LIVING;
+	for (size_t i = 0; i < c->unfinished.count; i++)
+		if (c->unfinished.items[i].kept && id_equal(&c->unfinished.items[i].session, &header.session))
+			return OWNER_INTERRUPTED;
+	return OWNER_NOBODY;
 }
 
 static uint64_t unused_of(const struct pack_info *p)
@@ -71,7 +76,12 @@ static void sort_out(struct collect *c, struct choice *choice, struct pack_info 
 		*(p->live ? &c->report.moved_bytes : &c->report.dead_bytes) += p->size;
 		return;
 	}
-	if ((p->live < p->total || !p->live) && is_of_living(c, p)) {
+	enum owner owner = p->live < p->total || !p->live ? owner_of(c, p) : OWNER_NOBODY;
+	if (owner == OWNER_INTERRUPTED) {
+		c->report.kept_packs++;
+		c->report.kept_bytes += p->size;
+	}
+	if (owner != OWNER_NOBODY) {
 		p->flags |= PACK_SPARED;
 		return;
 	}

@@ -6,6 +6,7 @@
 #include "repo/object.h"
 #include "repo/rows.h"
 #include "repo/sessions.h"
+#include "repo/unfinished.h"
 
 #define TEMPORARY_MIN_AGE (24 * 3600) /* seconds: younger ones may belong to a machine that writes at this moment */
 
@@ -77,6 +78,7 @@ int leftovers_adopt(struct repo *r, const struct id *session, const struct marks
 		return error_add(err, "index what an interrupted run left behind");
 	for (size_t i = 0; i < others.count; i++)
 		if (others.items[i].state == SESSION_GONE) {
+			unfinished_note(r, &others.items[i].session, &others.items[i].document, NULL);
 			session_delete(r, &others, &others.items[i].session, NULL);
 			ended = true;
 		}

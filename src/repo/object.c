@@ -14,7 +14,7 @@ static const uint8_t magic[8] = { '2', 'F', 'O', 'L', 'D', 'O', 'B', 'J' };
 static const char *const prefixes[] = {
 	[SEAL_PACK_DATA] = "packs/", [SEAL_PACK_META] = "packs/",   [SEAL_INDEX] = "index/",
 	[SEAL_SNAPSHOT] = "snapshots/", [SEAL_SESSION] = "sessions/", [SEAL_TOMBSTONE] = "tombstones/", [SEAL_LOG] = "log/",
-	[SEAL_FENCE] = "fences/", [SEAL_WRITER] = "writers/",
+	[SEAL_FENCE] = "fences/", [SEAL_WRITER] = "writers/", [SEAL_UNFINISHED] = "unfinished/",
 };
 
 const char *object_prefix(enum seal_kind kind)

@@ -15,6 +15,7 @@
 #include "base/clean.h"
 #include "repo/ids.h"
 #include "repo/object.h"
+#include "repo/unfinished.h"
 #include "repo/writers.h"
 
 #define SESSION_BYTES_MAX (64u << 10)
@@ -235,6 +236,13 @@ void own_session_end(struct own_session *s)
 	own_session_leave(s);
 }
 DEFINE_CLEAN(own_session, own_session_leave)
+
+int own_session_note_unfinished(struct own_session *s, struct error *err)
+{
+	stop_keeper(s);
+	s->document.refreshed = time_now();
+	return unfinished_note(s->repo, &s->id, &s->document, err);
+}
 
 int own_session_begin(struct own_session **ret, struct repo *repo, enum session_work work, const char *host, struct error *err)
 {

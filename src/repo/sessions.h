@@ -18,6 +18,8 @@
 struct own_session;
 int own_session_begin(struct own_session **ret, struct repo *repo, enum session_work work, const char *host, struct error *err);
 const struct id *own_session_id(const struct own_session *s);
+/* It ends with work that no snapshot refers to yet: see unfinished.h. Before own_session_end. */
+int own_session_note_unfinished(struct own_session *s, struct error *err);
 /* Deletes its objects and frees it; NULL is fine. A store that refuses leaves a session that others find dead. */
 void own_session_end(struct own_session *s);
 /* Frees it but leaves its object, by which the next writer knows that there is something to find. */

@@ -32,7 +32,7 @@ static int count_objects(struct repo *r, struct repo_stats *s, struct error *err
 	if (list_sizes(r, object_prefix(SEAL_PACK_DATA), &s->packs, &s->pack_bytes, err) < 0 ||
 	    list_sizes(r, object_prefix(SEAL_INDEX), NULL, &s->index_bytes, err) < 0 ||
 	    list_sizes(r, object_prefix(SEAL_SNAPSHOT), NULL, &s->snapshot_object_bytes, err) < 0 || list_sizes(r, "keys/", NULL, &s->key_bytes, err) < 0 ||
-	    list_sizes(r, object_prefix(SEAL_SESSION), NULL, &s->other_bytes, err) < 0 ||
+	    list_sizes(r, object_prefix(SEAL_SESSION), NULL, &s->other_bytes, err) < 0 || list_sizes(r, object_prefix(SEAL_UNFINISHED), NULL, &s->other_bytes, err) < 0 ||
 	    list_sizes(r, object_prefix(SEAL_TOMBSTONE), NULL, &s->other_bytes, err) < 0 ||
 	    list_sizes(r, object_prefix(SEAL_FENCE), NULL, &s->other_bytes, err) < 0 || list_sizes(r, "parity/", NULL, &s->other_bytes, err) < 0)
 		return -1;

@@ -82,7 +82,7 @@ int object_verify(struct store *store, struct seal_keys *keys, const char *name,
 		return error_set(err, ERR_UNSUPPORTED, "%s cannot be verified without the keys", name);
 	if (strncmp(name, "packs/", 6) == 0)
 		return verify_pack(store, keys, name, size, err);
-	for (enum seal_kind kind = SEAL_INDEX; kind <= SEAL_WRITER; kind++)
+	for (enum seal_kind kind = SEAL_INDEX; kind <= SEAL_UNFINISHED; kind++)
 		if (strncmp(name, object_prefix(kind), strlen(object_prefix(kind))) == 0 && object_id_of_key(name, &id))
 			return object_read(store, keys, kind, &id, kind == SEAL_INDEX ? INDEX_SEGMENT_MAX : DOCUMENT_MAX, NULL, &bytes, err);
 	return error_set(err, ERR_UNSUPPORTED, "%s is of a kind that this program does not know", name);

@@ -118,6 +118,8 @@ void writer_free(struct writer *w)
 	if (w->packer && !w->committed)
 		writer_flush(w, NULL);
 	/* A session object that stays behind costs the next writer a look at the packs, no more; it must stay where packs are not indexed, for only then are they looked for. */
+	if (!w->borrowed && w->packer && !w->committed && atomic_load_explicit(&w->added_raw, memory_order_relaxed))
+		own_session_note_unfinished(w->session, NULL);
 	if (w->borrowed)
 		;
 	else if (!w->packer || packer_is_indexed(w->packer))

@@ -35,6 +35,7 @@ enum seal_kind {
 	SEAL_FENCE = 7,
 	SEAL_LOG = 8,
 	SEAL_WRITER = 9, /* the secret half of a write-only key */
+	SEAL_UNFINISHED = 10, /* a session that was interrupted */
 };
 
 /* Chunk ids of data and of metadata are hashed under different keys, so equal bytes never make a file's chunk stand for a tree. */

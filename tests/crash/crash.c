@@ -219,7 +219,7 @@ static int prune(const struct scene *s, struct store *store, unsigned max_unused
 {
 	struct collect_report report;
 	(void)s;
-	return world_prune(store, "host", max_unused, 24 * 3600, 0, &report, err);
+	return world_prune(store, "host", max_unused, 24 * 3600, 7 * 24 * 3600, 0, &report, err);
 }
 
 static int run_prune(const struct scene *s, struct store *store, struct error *err)

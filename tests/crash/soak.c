@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "repo/unfinished.h"
 #include "sim.h"
 #include "store/chaos.h"
 #include "world.h"
@@ -23,6 +24,7 @@
 #define MACHINES 4
 #define RECORDS 64
 #define FENCE_AGE (24u * 3600)
+#define KEEP_AGE UNFINISHED_KEEP_SECONDS
 
 /* What one interleaving may contain. */
 struct weather {
@@ -212,10 +214,10 @@ static void act_prune(struct machine *m)
 {
 	struct error err = { 0 };
 	static const unsigned unused[] = { 0, 5, 50, 100 };
-	unsigned max_unused = unused[sim_dice(4)], wait = sim_dice(2) ? 0 : 3600;
-	note(m->soak, "%s: prune, unused %u %%, wait %u s", m->name, max_unused, wait);
+	unsigned max_unused = unused[sim_dice(4)], wait = sim_dice(2) ? 0 : 3600, keep = sim_dice(3) ? KEEP_AGE : 0;
+	note(m->soak, "%s: prune, unused %u %%, wait %u s, keep %u s", m->name, max_unused, wait, keep);
 	struct collect_report report;
-	int result = world_prune(open_store(m), m->host, max_unused, FENCE_AGE, wait, &report, &err);
+	int result = world_prune(open_store(m), m->host, max_unused, FENCE_AGE, keep, wait, &report, &err);
 	if (ended(m, "prune", "", result, &err))
 		note(m->soak, "%s: prune: %llu packs deleted, %llu moved, %llu pending for %llu sessions; %llu fenced, %llu confirmed, %llu not", m->name, (unsigned long long)report.deleted_packs,
 		     (unsigned long long)report.moved_packs, (unsigned long long)report.pending_packs, (unsigned long long)report.awaited, (unsigned long long)report.fenced,
@@ -345,8 +347,9 @@ static void collect_rest(struct soak *k)
 	struct store *store;
 	struct collect_report report;
 	for (int i = 0; i < 2; i++) {
-		sim_leap(4 * FENCE_AGE);
-		if (store_open_journal(&store, k->journal, &err) < 0 || world_prune(store, "last", 0, FENCE_AGE, 0, &report, &err) < 0)
+		/* Longer than anything interrupted is kept. */
+		sim_leap(4 * FENCE_AGE + UNFINISHED_KEEP_TIMES * KEEP_AGE);
+		if (store_open_journal(&store, k->journal, &err) < 0 || world_prune(store, "last", 0, FENCE_AGE, KEEP_AGE, 0, &report, &err) < 0)
 			wrong(k, &err, "the last prune");
 	}
 }
@@ -354,10 +357,10 @@ static void collect_rest(struct soak *k)
 static void expect_clean(struct soak *k, const struct check_report *report)
 {
 	struct error err = { 0 };
-	size_t sessions = journal_objects(k->journal, "sessions/"), tombstones = journal_objects(k->journal, "tombstones/");
-	if (report->unreferenced_chunks || report->unindexed_packs || report->duplicate_chunks || sessions || tombstones) {
-		error_set(&err, ERR_IO, "%llu dead chunks, %llu packs without index, %llu chunks twice, %zu sessions, %zu tombstones", (unsigned long long)report->unreferenced_chunks,
-		          (unsigned long long)report->unindexed_packs, (unsigned long long)report->duplicate_chunks, sessions, tombstones);
+	size_t sessions = journal_objects(k->journal, "sessions/"), tombstones = journal_objects(k->journal, "tombstones/"), notes = journal_objects(k->journal, "unfinished/");
+	if (report->unreferenced_chunks || report->unindexed_packs || report->duplicate_chunks || sessions || tombstones || notes) {
+		error_set(&err, ERR_IO, "%llu dead chunks, %llu packs without index, %llu chunks twice, %zu sessions, %zu tombstones, %zu notes of interrupted work", (unsigned long long)report->unreferenced_chunks,
+		          (unsigned long long)report->unindexed_packs, (unsigned long long)report->duplicate_chunks, sessions, tombstones, notes);
 		wrong(k, &err, "left after the last prune");
 	}
 }

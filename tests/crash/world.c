@@ -220,10 +220,10 @@ int world_read(struct store *store, const struct expected *e, struct error *err)
 	return result;
 }
 
-int world_prune(struct store *store, const char *host, unsigned max_unused, uint64_t fence_seconds, uint64_t wait_seconds, struct collect_report *ret, struct error *err)
+int world_prune(struct store *store, const char *host, unsigned max_unused, uint64_t fence_seconds, uint64_t keep_seconds, uint64_t wait_seconds, struct collect_report *ret, struct error *err)
 {
 	CLEAN_REPO struct repo *repo = NULL;
-	struct collect_options options = { .max_unused = max_unused, .max_repack = UINT64_MAX, .fence_seconds = fence_seconds, .wait_seconds = wait_seconds, .threads = 1, .level = 1, .host = host };
+	struct collect_options options = { .max_unused = max_unused, .max_repack = UINT64_MAX, .fence_seconds = fence_seconds, .keep_seconds = keep_seconds, .wait_seconds = wait_seconds, .threads = 1, .level = 1, .host = host };
 	*ret = (struct collect_report){ 0 };
 	return open_indexed(&repo, store, err) < 0 ? -1 : repo_collect(repo, &options, ret, err);
 }

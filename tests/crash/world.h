@@ -32,7 +32,7 @@ int world_restore(struct store *store, const char *tag, const struct model_tree 
 int world_restore_image(struct store *store, const char *tag, const char *target, struct error *err);
 /* Reads all of one snapshot and compares it. */
 int world_read(struct store *store, const struct expected *e, struct error *err);
-int world_prune(struct store *store, const char *host, unsigned max_unused, uint64_t fence_seconds, uint64_t wait_seconds, struct collect_report *ret, struct error *err);
+int world_prune(struct store *store, const char *host, unsigned max_unused, uint64_t fence_seconds, uint64_t keep_seconds, uint64_t wait_seconds, struct collect_report *ret, struct error *err);
 int world_check(struct store *store, struct check_report *ret, struct error *err);
 
 /* Compares every expected snapshot. -1: with what is wrong. */
