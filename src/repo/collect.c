@@ -442,9 +442,13 @@ static int delete_tombstones(struct collect *c, struct error *err)
 /* Notes of work that is not kept any more, or has become a snapshot. */
 static int delete_notes(struct collect *c, struct error *err)
 {
-	for (size_t i = 0; i < c->unfinished.count; i++)
-		if (!c->unfinished.items[i].kept && remove_object(c, SEAL_UNFINISHED, &c->unfinished.items[i].object, err) < 0)
-			return -1;
+	for (size_t i = 0; i < c->unfinished.count; i++) {
+		struct error why = { 0 };
+		if (c->unfinished.items[i].kept || remove_object(c, SEAL_UNFINISHED, &c->unfinished.items[i].object, &why) == 0 || why.kind == ERR_PROTECTED)
+			continue; /* a later collection tries again */
+		*err = why;
+		return error_add(err, "delete a note of interrupted work");
+	}
 	return 0;
 }
 
