@@ -85,6 +85,8 @@ int sftp_fetch_whole(struct sftp *s, struct sftp_conn *c, const struct sftp_hand
 bool sftp_now(struct sftp *s, struct sftp_conn *c, int64_t *ret);
 /* A new name for a temporary file, as a key. */
 void sftp_tmp_name(struct sftp *s, char ret[64]);
+/* A folder of this path was made: sftp_unmake takes it away. */
+void sftp_note_made(struct sftp *s, const char *path);
 /* Makes a folder (its parents must be there), durably; it may be there already. */
 int sftp_make_folder(struct sftp *s, struct sftp_conn *c, const char *folder, struct error *err);
 

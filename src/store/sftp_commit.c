@@ -133,6 +133,9 @@ static void take_folders(struct sftp_put *put, struct making *m, struct commit *
 		uint32_t code;
 		bool made = sftp_expect_ok(s, put->conn, &m->made[i], "make the folder", m->folders[i], &code, NULL) == 0;
 		bool open = sftp_expect_handle(s, put->conn, &m->above[i], above, "open", m->folders[i], &code, NULL) == 0;
+		CLEAN_FREE char *path = made ? sftp_path(s, m->folders[i]) : NULL;
+		if (path)
+			sftp_note_made(s, path);
 		if (made && open)
 			ret->above_count++;
 		else if (open)

@@ -347,7 +347,7 @@ static int sync_folder(struct sftp *s, struct sftp_conn *c, const char *folder, 
 	return result < 0 && why.passing ? -1 : 0;
 }
 
-static void note_made(struct sftp *s, const char *path)
+void sftp_note_made(struct sftp *s, const char *path)
 {
 	pthread_mutex_lock(&s->lock);
 	made_note(&s->made, path);
@@ -375,7 +375,7 @@ int sftp_make_folder(struct sftp *s, struct sftp_conn *c, const char *folder, st
 	if (slash)
 		snprintf(parent, sizeof parent, "%.*s", (int)(slash - folder), folder);
 	if (result == 0)
-		note_made(s, path);
+		sftp_note_made(s, path);
 	return result == 0 ? sync_folder(s, c, parent, err) : 0;
 }
 
@@ -396,7 +396,7 @@ int sftp_make_parents(struct sftp *s, struct sftp_conn *c, struct error *err)
 		struct error why = { 0 };
 		int made = sftp_expect_ok(s, c, &r, "make the folder", path, &code, &why);
 		if (made == 0)
-			note_made(s, path);
+			sftp_note_made(s, path);
 		if (made < 0 && (!here && code != SFTP_FAILURE)) {
 			if (err)
 				*err = why;
