@@ -86,6 +86,7 @@ static struct index *new_index(struct error *err)
 	pthread_mutex_init(&x->lock, NULL);
 	pthread_mutex_init(&x->refreshing, NULL);
 	pthread_rwlock_init(&x->loading, NULL);
+	x->resident = INDEX_RESIDENT;
 	return x;
 }
 
@@ -193,6 +194,11 @@ int index_open_files(struct index **ret, char *const *paths, size_t count, struc
 	}
 	*ret = TAKE(x);
 	return 0;
+}
+
+void index_set_resident(struct index *x, uint64_t bytes)
+{
+	x->resident = bytes;
 }
 
 void index_free(struct index *x)

@@ -11,7 +11,7 @@
 
 void index_give_back(struct index *x)
 {
-	if (x->mapped_bytes <= INDEX_RESIDENT)
+	if (x->mapped_bytes <= x->resident)
 		return;
 	for (size_t i = 0; i < x->count; i++)
 		if (x->segments[i].mapped)
@@ -28,7 +28,7 @@ void index_read_through(struct index *x, bool in_order)
 /* Gives mapped pages back before they add up; a page that is wanted again comes from the page cache. */
 static void bound_resident(struct index *x)
 {
-	if (atomic_fetch_add_explicit(&x->touches, 1, memory_order_relaxed) < INDEX_RESIDENT / TOUCH_BYTES)
+	if (atomic_fetch_add_explicit(&x->touches, 1, memory_order_relaxed) < x->resident / TOUCH_BYTES)
 		return;
 	atomic_store_explicit(&x->touches, 0, memory_order_relaxed);
 	index_give_back(x);
@@ -46,7 +46,7 @@ enum search_how { SEARCH_ANY, SEARCH_IN_ORDER };
 
 static bool is_read(const struct index *x, const struct loaded *segment, enum search_how how)
 {
-	return how == SEARCH_ANY && x->mapped_bytes > INDEX_RESIDENT && segment->mapped;
+	return how == SEARCH_ANY && x->mapped_bytes > x->resident && segment->mapped;
 }
 
 static bool find_in(struct index *x, struct loaded *segment, enum search_how how, const struct id *id, uint64_t *ret_row, struct segment_chunk *ret)
@@ -175,7 +175,7 @@ void index_find_many(struct index *x, const struct id *ids, size_t count, index_
 {
 	uint64_t apart = x->chunks / (count + 1) + 1;
 	enum search_how how = apart <= DENSE_ROWS ? SEARCH_IN_ORDER : SEARCH_ANY;
-	uint64_t at_once = INDEX_RESIDENT / 2 / (apart * SEGMENT_CHUNK_SIZE) + 1;
+	uint64_t at_once = x->resident / 2 / (apart * SEGMENT_CHUNK_SIZE) + 1;
 	index_read_through(x, how == SEARCH_IN_ORDER);
 	for (size_t i = 0; i < count; i++) {
 		struct loaded segment;

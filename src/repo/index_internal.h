@@ -42,6 +42,7 @@ struct index {
 	size_t count;
 	uint32_t rows;
 	uint64_t chunks, mapped_bytes;
+	uint64_t resident;           /* INDEX_RESIDENT, but for tests */
 	struct buf marked;           /* ids of packs, ascending */
 	bool has_trusted;
 	struct buf trusted;          /* likewise */
