@@ -122,7 +122,8 @@ static int compare_log(struct cli *cli, struct repo *repo, const struct snapshot
 	if (f.damaged)
 		cli_warn(cli, "%zu entries of the log cannot be read: %s", f.damaged, f.first_error.text);
 	if (f.exists && f.unlogged.len)
-		cli_say(cli, "%zu snapshots are not in the log yet: of a write-only key, an older program, or a backup that was interrupted at its very end; the next backup with another key takes them in\n", f.unlogged.len / ID_SIZE);
+		cli_say(cli, "%zu %s not in the log yet: of a write-only key, an older program, or a backup that was interrupted at its very end; the next backup with another key takes %s in\n", f.unlogged.len / ID_SIZE,
+		        f.unlogged.len == ID_SIZE ? "snapshot is" : "snapshots are", f.unlogged.len == ID_SIZE ? "it" : "them");
 	return look_at_signers(cli, repo, &f.log, list, err);
 }
 
@@ -136,9 +137,11 @@ static int snapshots_run(struct cli *cli, const void *args, struct error *err)
 	if (print(cli, &list, args, err) < 0)
 		return -1;
 	if (list.damaged)
-		cli_warn(cli, "%zu snapshots cannot be read: %s", list.damaged, list.first_error.text);
+		cli_warn(cli, "%zu %s cannot be read: %s", list.damaged, list.damaged == 1 ? "snapshot" : "snapshots", list.first_error.text);
 	if (list.unconfirmed)
-		cli_warn(cli, "%zu more do not count, since their backups were given up before they had finished; run twofold prune, which makes sure of them", list.unconfirmed);
+		cli_warn(cli, list.unconfirmed == 1 ? "%zu more does not count, since its backup was given up before it had finished; run twofold prune, which makes sure of it"
+		                                    : "%zu more do not count, since their backups were given up before they had finished; run twofold prune, which makes sure of them",
+		         list.unconfirmed);
 	return compare_log(cli, repo, &list, err);
 }
 

@@ -188,7 +188,7 @@ static int clear_sessions(struct collect *c, struct error *err)
 		    (state == SESSION_FORSAKEN && fence(c, &l.items[i].session, err) < 0))
 			return -1;
 		if (l.items[i].damaged)
-			collect_tell(c, "a session object is damaged, so it cannot be told whether its writer lives; run twofold repair");
+			collect_tell(c, "a session object is damaged, so it cannot be told whether its writer lives, and what is marked stays; twofold repair names it: delete it once no backup is at work");
 	}
 	return c->report.fenced > fenced ? collect_let_it_be_seen(c, err) : 0;
 }
