@@ -142,8 +142,10 @@ static int check_documents(struct check *c, enum seal_kind kind, int (*look)(str
 static int segment_damaged(void *cookie, const struct id *segment, const struct error *why)
 {
 	char key[OBJECT_KEY_MAX];
+	struct check *c = cookie;
 	object_key(SEAL_INDEX, segment, key);
-	check_damaged(cookie, key, "%s", why->text);
+	c->segments_damaged = true;
+	check_damaged(c, key, "%s", why->text);
 	return 0;
 }
 
@@ -154,9 +156,21 @@ static int bitmap_make(struct bitmap *b, uint64_t bits, struct error *err)
 	return b->words ? 0 : error_set(err, ERR_NOMEM, "check: out of memory");
 }
 
-static int load_index(struct check *c, struct error *err)
+static void forget_rows(struct check *c)
+{
+	free(c->seen.words);
+	free(c->dirty.words);
+	free(c->bad.words);
+	free(c->missing);
+	c->seen.words = c->dirty.words = c->bad.words = NULL;
+	c->missing = NULL;
+	c->pack_count = 0;
+}
+
+int check_load_index(struct check *c, struct error *err)
 {
 	struct repo *r = c->repo;
+	forget_rows(c);
 	if (repo_load_index_anew(r, segment_damaged, c, err) < 0)
 		return -1;
 	c->report.segments = index_segments(r->index);
@@ -267,10 +281,7 @@ static int check_parity(struct check *c, struct error *err)
 
 static void check_done(struct check *c)
 {
-	free(c->seen.words);
-	free(c->dirty.words);
-	free(c->bad.words);
-	free(c->missing);
+	forget_rows(c);
 	free(c->choices);
 	check_log_done(&c->log);
 	buf_done(&c->aged);
@@ -284,7 +295,7 @@ int repo_check(struct repo *r, const struct check_options *options, const struct
 	CLEAN(check_done) struct check c = { .repo = r, .options = options, .sink = sink, .lock = PTHREAD_MUTEX_INITIALIZER };
 	CLEAN_BUF struct buf snapshots = BUF_INIT;
 	repo_cache_blocks(r, 0); /* what the store holds is looked at, not what it held once */
-	if (list_ids(&c, object_prefix(SEAL_SNAPSHOT), &snapshots, err) < 0 || load_index(&c, err) < 0)
+	if (list_ids(&c, object_prefix(SEAL_SNAPSHOT), &snapshots, err) < 0 || check_load_index(&c, err) < 0)
 		return -1;
 	if (check_keys(&c, err) < 0 || check_documents(&c, SEAL_SESSION, check_session, err) < 0 ||
 	    check_documents(&c, SEAL_TOMBSTONE, check_tombstone, err) < 0 ||

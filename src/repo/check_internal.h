@@ -19,6 +19,10 @@ static inline bool bitmap_get(const struct bitmap *b, uint64_t i)
 {
 	return atomic_load_explicit(&b->words[i / 64], memory_order_relaxed) >> (i % 64) & 1;
 }
+static inline void bitmap_clear(struct bitmap *b, uint64_t i)
+{
+	atomic_fetch_and_explicit(&b->words[i / 64], ~(1ull << (i % 64)), memory_order_relaxed);
+}
 static inline void bitmap_set(struct bitmap *b, uint64_t i)
 {
 	atomic_fetch_or_explicit(&b->words[i / 64], 1ull << (i % 64), memory_order_relaxed);
@@ -38,6 +42,7 @@ struct pack_choice {
 	uint32_t shuffle; /* so that packs that were never read come in no order that somebody could foresee */
 	bool read;        /* chosen */
 	bool lost;        /* found damaged now */
+	bool was_read;    /* some of it, now */
 	int64_t time;     /* when it was read last and found whole; 0: never */
 };
 
@@ -50,6 +55,7 @@ struct check {
 	struct bitmap seen;         /* chunks that a snapshot refers to; pages that were walked */
 	struct bitmap dirty;        /* pages with damage in or below them: walked again for each snapshot, so that its paths are named */
 	struct bitmap bad;          /* chunks that cannot be read */
+	bool segments_damaged;
 	bool *missing;              /* by pack row: not in the store */
 	uint32_t pack_count;
 	struct buf found;           /* of struct found_pack, ascending by id */
@@ -65,6 +71,9 @@ void check_damaged(struct check *c, const char *object, const char *fmt, ...) __
 void check_hit(struct check *c, const struct id *snapshot, const struct buf *path, const char *area, const char *what);
 /* -1 with ERR_CANCELLED once the user wants to stop. */
 int check_stopped(const struct check *c, struct error *err);
+
+/* check.c: from the store, and all that is counted by its rows. Can be called again before the packs are looked at. */
+int check_load_index(struct check *c, struct error *err);
 
 /* check_packs.c: every pack, and with read_data what is in it. Fills missing, bad, spare. */
 int check_packs(struct check *c, struct error *err);

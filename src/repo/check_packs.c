@@ -4,6 +4,7 @@
 
 #include "repo/check_internal.h"
 #include "repo/format/pack.h"
+#include "repo/ids.h"
 #include "repo/object.h"
 #include "repo/rows.h"
 #include "task/pool.h"
@@ -15,6 +16,7 @@
 struct pack_task {
 	struct check *check;
 	const struct segment *segment;
+	const struct id *segment_id;
 	uint32_t row;        /* in the segment */
 	uint32_t global_row;
 	uint64_t first_chunk; /* row of the segment's first chunk, across all segments */
@@ -176,6 +178,30 @@ static int read_pack(const struct pack_task *t, const struct segment_pack *pack,
 	return 0;
 }
 
+/* --- what a prune took away meanwhile ----------------------------------------------------------- */
+
+static bool is_gone(struct check *c, enum seal_kind kind, const struct id *id)
+{
+	char key[OBJECT_KEY_MAX];
+	bool found = true;
+	uint64_t size;
+	object_key(kind, id, key);
+	return c->repo->store->ops->stat(c->repo->store, key, &found, &size, NULL) == 0 && !found;
+}
+
+/* The pack, and the segment that named it: then what lived in it lies elsewhere, where the prune has verified it. */
+static bool was_moved(const struct pack_task *t, const struct id *pack)
+{
+	return is_gone(t->check, SEAL_PACK_DATA, pack) && is_gone(t->check, SEAL_INDEX, t->segment_id);
+}
+
+static void forget_losses(const struct pack_task *t, const struct buf *pieces)
+{
+	const struct piece *all = (const void *)pieces->data;
+	for (size_t i = 0; i < pieces->len / sizeof *all; i++)
+		bitmap_clear(&t->check->bad, t->first_chunk + all[i].chunk);
+}
+
 /* --- one pack ----------------------------------------------------------------------------------- */
 
 /* Size, header and table. -1 when they are not as they should be; pieces are complete only on 0. */
@@ -219,6 +245,8 @@ static int check_pack(const struct task_context *ctx, void *arg, struct error *e
 	segment_pack_at(t->segment, t->row, &pack);
 	object_key(SEAL_PACK_DATA, &pack.id, key);
 	const struct found_pack *found = find_found(&c->found, &pack.id);
+	if (!found && was_moved(t, &pack.id))
+		return 0;
 	if (!found) {
 		c->missing[t->global_row] = true;
 		t->choice->lost = true;
@@ -226,18 +254,24 @@ static int check_pack(const struct task_context *ctx, void *arg, struct error *e
 		return 0;
 	}
 	bool sound = check_frame(t, &pack, found, &pieces, &session, &frame) == 0;
+	if (!sound && frame.kind != ERR_NOMEM && was_moved(t, &pack.id))
+		return 0;
 	if (!sound && (frame.kind == ERR_NOMEM || collect_pieces(t, &pieces, err) < 0))
 		return frame.kind == ERR_NOMEM ? error_set(err, frame.kind, "%s", frame.text) : -1;
 	/* What a pack whose frame is damaged still holds decides which files are hit. */
 	bool read = !sound || (t->choice->read && check_wants(c, &session));
 	if (read && read_pack(t, &pack, &pieces, &o, err) < 0)
 		return -1;
+	if (o.lost && was_moved(t, &pack.id)) {
+		forget_losses(t, &pieces);
+		return 0;
+	}
 	tell_outcome(c, key, &frame, &o);
 	if (read && sound && !o.lost)
 		t->choice->time = c->started.sec;
 	t->choice->lost = !sound || o.lost;
+	t->choice->was_read = o.blocks > 0;
 	pthread_mutex_lock(&c->lock);
-	c->report.packs_read += o.blocks > 0;
 	c->report.chunks_read += o.chunks;
 	c->report.bytes_read += o.bytes;
 	pthread_mutex_unlock(&c->lock);
@@ -262,6 +296,7 @@ static int note_pack(void *cookie, const char *key, uint64_t size)
 static int list_packs(struct check *c, struct error *err)
 {
 	struct store *store = c->repo->store;
+	buf_clear(&c->found);
 	if (store->ops->list(store, object_prefix(SEAL_PACK_DATA), note_pack, &c->found, err) < 0)
 		return error_add(err, "check: list packs");
 	if (!buf_ok(&c->found))
@@ -270,6 +305,34 @@ static int list_packs(struct check *c, struct error *err)
 	if (count)
 		qsort(c->found.data, count, sizeof(struct found_pack), by_id);
 	c->report.packs = count;
+	return 0;
+}
+
+/* Whether a segment names a pack that is not listed because a prune has moved what was in it, and has taken the segment out of the index. */
+static bool was_pruned(struct check *c, const struct segment *s, const struct id *id)
+{
+	bool missing = false;
+	for (uint32_t row = 0; row < s->pack_count && !missing; row++) {
+		struct segment_pack pack;
+		segment_pack_at(s, row, &pack);
+		missing = !find_found(&c->found, &pack.id);
+	}
+	return missing && is_gone(c, SEAL_INDEX, id);
+}
+
+/* The packs as they are listed and the index as it was loaded are of two moments: what a prune did between them is no damage. The index is loaded anew until they fit, or what is missing is missing. */
+#define LOOKS_MAX 5
+
+static int look_until_they_fit(struct check *c, struct error *err)
+{
+	bool pruned = true;
+	for (unsigned looks = 0; pruned && looks < LOOKS_MAX; looks++) {
+		if ((looks && check_load_index(c, err) < 0) || list_packs(c, err) < 0)
+			return -1;
+		pruned = false;
+		for (size_t i = 0; i < c->report.segments && !pruned && !c->segments_damaged; i++)
+			pruned = was_pruned(c, index_segment(c->repo->index, i), index_segment_id(c->repo->index, i));
+	}
 	return 0;
 }
 
@@ -306,7 +369,7 @@ static struct pack_task *make_tasks(struct check *c, struct error *err)
 		const struct segment *s = index_segment(c->repo->index, i);
 		struct pack_task *first = tasks + next;
 		for (uint32_t row = 0; row < s->pack_count; row++, next++)
-			tasks[next] = (struct pack_task){ .check = c, .segment = s, .row = row, .global_row = next, .first_chunk = first_chunk };
+			tasks[next] = (struct pack_task){ .check = c, .segment = s, .segment_id = index_segment_id(c->repo->index, i), .row = row, .global_row = next, .first_chunk = first_chunk };
 		count_chunks(c, s, index_segment_id(c->repo->index, i), first);
 		first_chunk += s->chunk_count;
 	}
@@ -414,14 +477,28 @@ static int check_leftovers(struct check *c, struct error *err)
 	return keep_spare(c, &spare, err);
 }
 
+/* Two segments may name one pack, each some of its chunks. */
+static int count_read(struct check *c, struct error *err)
+{
+	CLEAN_BUF struct buf ids = BUF_INIT;
+	for (uint32_t i = 0; i < c->pack_count; i++)
+		if (c->choices[i].was_read)
+			buf_add(&ids, c->choices[i].pack.b, ID_SIZE);
+	if (!buf_ok(&ids))
+		return error_set(err, ERR_NOMEM, "check: out of memory");
+	ids_order(&ids);
+	c->report.packs_read = ids.len / ID_SIZE;
+	return 0;
+}
+
 int check_packs(struct check *c, struct error *err)
 {
-	if (list_packs(c, err) < 0)
+	if (look_until_they_fit(c, err) < 0)
 		return -1;
 	CLEAN_FREE struct pack_task *tasks = make_tasks(c, err);
 	if (!tasks || make_choices(c, tasks, err) < 0)
 		return -1;
 	int done = run_tasks(c, tasks, err);
 	check_remember(c, done == 0);
-	return done < 0 ? -1 : check_leftovers(c, err);
+	return done < 0 || count_read(c, err) < 0 ? -1 : check_leftovers(c, err);
 }
