@@ -2,6 +2,12 @@
 # Repositories in folders that are no ordinary disk: a FAT stick, a network mount; and what the power leaves of them when it fails, for real.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lib-vm.sh"
+. "$(dirname "$0")/lib-sshd.sh"
+
+# mount_share: ./share is the folder ./served of an sshd, as a network drive that has no hard links and whose listings may be old.
+mount_share() {
+	sshfs -F "$PWD/ssh/client" -o disable_hardlink,dir_cache=no -p "$SSHD_PORT" "127.0.0.1:$PWD/served" share
+}
 
 test_fat_stick() {
 	vm_needed
@@ -113,6 +119,45 @@ test_power_cut() {
 		twofold check --read-data
 	done
 	SCRIPT
+}
+
+# A network drive that goes away in the middle of a backup, and comes back.
+test_network_drive() {
+	needs_tool sshfs fusermount3 ssh ps
+	[ -c /dev/fuse ] || skip 'no FUSE here'
+	sshd_start "$PWD/ssh"
+	trap sshd_stop EXIT
+	mkdir served share
+	mount_share || skip 'sshfs cannot mount here'
+	TWOFOLD_REPOSITORY=$PWD/share/repo
+	mktree tree 5
+	rm -rf tree/sparse
+	expect 0 twofold init
+	expect 0 twofold backup tree
+	expect 0 twofold check --read-data
+	for i in 1 2 3 4 5 6 7 8; do head -c 12M /dev/urandom >"tree/noise$i"; done
+	"$TWOFOLD" -q backup tree >out 2>err &
+	local writer=$!
+	until [ "$(find served/repo/packs -type f | wc -l)" -gt 3 ]; do kill -0 $writer && sleep 0.02; done
+	sshd_kill
+	local code=0
+	wait $writer || code=$?
+	cat err
+	[ $code = 1 ]
+	grep -q 'write .*share/repo' err
+	[ "$(wc -l <err)" = 1 ]
+	grep -q 'connect it again' err
+	fusermount3 -u -z share 2>/dev/null || true # sshfs ends by itself
+	until mount_share 2>/dev/null; do sleep 0.1; done
+	expect 0 twofold backup tree
+	expect 0 twofold check --read-data
+	TWOFOLD_LIST_LAG=1 expect 0 twofold forget --keep-last 1 --prune
+	grep -q 'waiting 2 seconds' out err
+	expect 0 twofold restore latest --target back
+	same_tree tree "back$PWD/tree"
+	fusermount3 -u share
+	# What the drive showed is what is there.
+	TWOFOLD_REPOSITORY=$PWD/served/repo expect 0 twofold check --read-data
 }
 
 run_cases

@@ -45,10 +45,19 @@ static int pause_for(const struct collect *c, uint64_t seconds, struct error *er
 	return 0;
 }
 
+/* Until a listing shows what was done so many lags ago. */
+static int pause_for_listings(const struct collect *c, unsigned lags, struct error *err)
+{
+	uint64_t seconds = (uint64_t)lags * c->repo->store->promises.list_lag;
+	if (seconds)
+		collect_tell(c, "waiting %llu seconds: on this storage a listing may be so old", (unsigned long long)seconds);
+	return pause_for(c, seconds, err);
+}
+
 /* A listing on this store may be as old as its lag, and so may that of whoever looks at what was just published: twice that. */
 int collect_let_it_be_seen(const struct collect *c, struct error *err)
 {
-	return pause_for(c, 2ull * c->repo->store->promises.list_lag, err);
+	return pause_for_listings(c, 2, err);
 }
 
 /* --- documents ------------------------------------------------------------------------------ */
@@ -414,7 +423,7 @@ static int delete_packs(struct collect *c, const struct buf *going, struct error
 static int delete_tombstones(struct collect *c, struct error *err)
 {
 	CLEAN_BUF struct buf present = BUF_INIT;
-	if (c->repo->store->promises.list_lag && pause_for(c, c->repo->store->promises.list_lag, err) < 0)
+	if (pause_for_listings(c, 1, err) < 0)
 		return -1;
 	if (ids_list(c->repo->store, "packs/", &present, err) < 0)
 		return -1;

@@ -63,6 +63,12 @@ static const char *advice(int sys)
 	case EDQUOT: return "; the quota is used up: make room there and run the command again";
 	case EROFS: return "; the filesystem is read-only, nothing can be stored there";
 	case EIO: return "; the medium or its connection is failing, look into the system's log";
+	case ENOTCONN:
+	case ENODEV:
+	case ENXIO:
+	case ESTALE:
+	case ETIMEDOUT:
+	case EHOSTDOWN: return "; the drive or its server went away: connect it again and run the command again";
 	case EACCES:
 	case EPERM: return "; you lack the permission there";
 	case EMFILE: return "; raise the limit of open files (ulimit -n)";

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -20,6 +21,7 @@
  * programs choose for themselves (rclone: 300 s). */
 #define LAG_NETWORK 60
 #define LAG_FUSE 300
+#define LAG_TOLD_MAX 86400
 
 /* Magic numbers that linux/magic.h lacks; statfs(2) lists them. */
 #define MAGIC_CIFS 0xff534d42u
@@ -53,6 +55,17 @@ static unsigned lag_of(uint32_t magic, dev_t device)
 	}
 }
 
+/* Where the user knows better: a drive mounted so that listings are never old (NFS with noac, sshfs with dir_cache=no). */
+static unsigned lag_or_told(unsigned lag)
+{
+	const char *text = getenv("TWOFOLD_LIST_LAG");
+	char *end;
+	if (!lag || !text || !*text)
+		return lag;
+	unsigned long told = strtoul(text, &end, 10);
+	return *end || told > LAG_TOLD_MAX ? lag : (unsigned)told;
+}
+
 struct store_promises local_promises(int root)
 {
 	struct statfs fs;
@@ -60,12 +73,13 @@ struct store_promises local_promises(int root)
 	unsigned lag = LAG_FUSE;
 	if (fstatfs(root, &fs) == 0 && fstat(root, &st) == 0)
 		lag = lag_of((uint32_t)fs.f_type, st.st_dev);
+	bool remote = lag != 0;
 	return (struct store_promises){
 		.atomic_put = true,
-		.conditional_put = !lag,
+		.conditional_put = !remote,
 		.durable_put = true,
-		.remote = lag != 0,
-		.list_lag = lag,
+		.remote = remote,
+		.list_lag = lag_or_told(lag),
 		.commits = 1,
 	};
 }
