@@ -139,7 +139,7 @@ test_network_drive() {
 	"$TWOFOLD" -q backup tree >out 2>err &
 	local writer=$!
 	until [ "$(find served/repo/packs -type f | wc -l)" -gt 3 ]; do kill -0 $writer && sleep 0.02; done
-	sshd_kill
+	sshd_kill KILL
 	local code=0
 	wait $writer || code=$?
 	cat err
