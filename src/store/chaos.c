@@ -9,17 +9,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "store/wrap.h"
+
 struct chaotic {
 	struct store base;
-	struct store *inner;
 	pthread_mutex_t lock; /* guards calls and dead of chaos */
 	struct chaos *chaos;
 };
 
 struct chaotic_put {
-	struct store_put base;
-	struct store_put *inner;
-	char *key;
+	struct wrap_put wrap;
 	struct buf whole; /* for sending it twice */
 };
 
@@ -232,9 +231,8 @@ static void lag_apply(struct chaos_lag *l, const char *prefix, struct buf *liste
 
 static void put_free(struct chaotic_put *put)
 {
-	free(put->key);
 	buf_done(&put->whole);
-	free(put);
+	wrap_put_free(&put->wrap);
 }
 
 static int chaotic_put_begin(struct store *s, const char *key, uint64_t size_hint, struct store_put **ret, struct error *err)
@@ -243,42 +241,27 @@ static int chaotic_put_begin(struct store *s, const char *key, uint64_t size_hin
 	struct verdict v = decide(f, FAULT_PUT_BEGIN, key);
 	if (v.fails)
 		return fail(f, &v, "write", key, err);
-	struct chaotic_put *put = calloc(1, sizeof *put);
-	char *name = strdup(key);
-	if (!put || !name) {
-		free(put);
-		free(name);
-		return error_set(err, ERR_NOMEM, "write %s: out of memory", key);
-	}
-	if (f->inner->ops->put_begin(f->inner, key, size_hint, &put->inner, err) < 0) {
-		free(put);
-		free(name);
-		return -1;
-	}
-	put->base.store = s;
-	put->key = name;
-	*ret = &put->base;
-	return 0;
+	return wrap_put_begin(s, key, size_hint, sizeof(struct chaotic_put), ret, err);
 }
 
 static int chaotic_put_append(struct store_put *p, const void *data, size_t len, struct error *err)
 {
 	struct chaotic_put *put = (struct chaotic_put *)p;
 	struct chaotic *f = chaotic_of(p->store);
-	struct verdict v = decide(f, FAULT_PUT_APPEND, put->key);
+	struct verdict v = decide(f, FAULT_PUT_APPEND, put->wrap.key);
 	if (v.fails && !v.half)
-		return fail(f, &v, "write", put->key, err);
+		return fail(f, &v, "write", put->wrap.key, err);
 	if (f->chaos->repeat)
 		buf_add(&put->whole, data, len);
-	if (put->inner->store->ops->put_append(put->inner, data, v.half ? len / 2 : len, err) < 0)
+	if (put->wrap.inner->store->ops->put_append(put->wrap.inner, data, v.half ? len / 2 : len, err) < 0)
 		return -1;
-	return v.half ? fail(f, &v, "write", put->key, err) : 0;
+	return v.half ? fail(f, &v, "write", put->wrap.key, err) : 0;
 }
 
 static void chaotic_put_abort(struct store_put *p)
 {
 	struct chaotic_put *put = (struct chaotic_put *)p;
-	put->inner->store->ops->put_abort(put->inner);
+	put->wrap.inner->store->ops->put_abort(put->wrap.inner);
 	put_free(put);
 }
 
@@ -286,7 +269,7 @@ static void chaotic_put_abort(struct store_put *p)
 static int send_again(struct chaotic *f, const struct chaotic_put *put, struct error *err)
 {
 	struct error why = { 0 };
-	if (store_write(f->inner, put->key, put->whole.data, put->whole.len, &why) < 0 && why.kind != ERR_EXISTS) {
+	if (store_write(f->base.inner, put->wrap.key, put->whole.data, put->whole.len, &why) < 0 && why.kind != ERR_EXISTS) {
 		if (err)
 			*err = why;
 		return -1;
@@ -298,19 +281,19 @@ static int chaotic_put_commit(struct store_put *p, struct error *err)
 {
 	struct chaotic_put *put = (struct chaotic_put *)p;
 	struct chaotic *f = chaotic_of(p->store);
-	struct verdict v = decide(f, FAULT_PUT_COMMIT, put->key);
+	struct verdict v = decide(f, FAULT_PUT_COMMIT, put->wrap.key);
 	int result = 0;
 	if (v.fails && !v.whole) {
-		put->inner->store->ops->put_abort(put->inner);
+		put->wrap.inner->store->ops->put_abort(put->wrap.inner);
 	} else {
-		result = put->inner->store->ops->put_commit(put->inner, err);
+		result = put->wrap.inner->store->ops->put_commit(put->wrap.inner, err);
 		if (result == 0)
-			lag_note(f->chaos->lag, put->key, 0, false);
+			lag_note(f->chaos->lag, put->wrap.key, 0, false);
 		if (result == 0 && v.twice && f->chaos->repeat)
 			result = send_again(f, put, err);
 	}
 	if (v.fails && result == 0)
-		result = fail(f, &v, "write", put->key, err);
+		result = fail(f, &v, "write", put->wrap.key, err);
 	put_free(put);
 	return result;
 }
@@ -321,18 +304,18 @@ static int chaotic_get(struct store *s, const char *key, uint64_t offset, void *
 	struct verdict v = decide(f, FAULT_GET, key);
 	if (v.fails && !v.half)
 		return fail(f, &v, "read", key, err);
-	if (f->inner->ops->get(f->inner, key, offset, data, v.half ? len / 2 : len, err) < 0)
+	if (s->inner->ops->get(s->inner, key, offset, data, v.half ? len / 2 : len, err) < 0)
 		return -1;
 	if (v.half)
 		return fail(f, &v, "read", key, err);
-	return v.twice ? f->inner->ops->get(f->inner, key, offset, data, len, err) : 0;
+	return v.twice ? s->inner->ops->get(s->inner, key, offset, data, len, err) : 0;
 }
 
 static int chaotic_stat(struct store *s, const char *key, bool *ret_found, uint64_t *ret_size, struct error *err)
 {
 	struct chaotic *f = chaotic_of(s);
 	struct verdict v = decide(f, FAULT_STAT, key);
-	return v.fails ? fail(f, &v, "look for", key, err) : f->inner->ops->stat(f->inner, key, ret_found, ret_size, err);
+	return v.fails ? fail(f, &v, "look for", key, err) : s->inner->ops->stat(s->inner, key, ret_found, ret_size, err);
 }
 
 static void shuffle(struct buf *listed, uint64_t dice)
@@ -354,7 +337,7 @@ static int chaotic_list(struct store *s, const char *prefix, store_list_fn fn, v
 	CLEAN_BUF struct buf listed = BUF_INIT;
 	if (v.fails && !v.half)
 		return fail(f, &v, "list", prefix, err);
-	int result = f->inner->ops->list(f->inner, prefix, note_listed, &listed, err);
+	int result = s->inner->ops->list(s->inner, prefix, note_listed, &listed, err);
 	if (result < 0)
 		return result;
 	lag_apply(f->chaos->lag, prefix, &listed);
@@ -377,20 +360,17 @@ static int chaotic_remove(struct store *s, const char *key, struct error *err)
 	bool found = false;
 	if (v.fails && !v.whole)
 		return fail(f, &v, "remove", key, err);
-	if (f->chaos->lag && f->inner->ops->stat(f->inner, key, &found, &size, NULL) == 0 && found)
+	if (f->chaos->lag && s->inner->ops->stat(s->inner, key, &found, &size, NULL) == 0 && found)
 		lag_note(f->chaos->lag, key, size, true);
-	if (f->inner->ops->remove(f->inner, key, err) < 0 || (v.twice && f->inner->ops->remove(f->inner, key, err) < 0))
+	if (s->inner->ops->remove(s->inner, key, err) < 0 || (v.twice && s->inner->ops->remove(s->inner, key, err) < 0))
 		return -1;
 	return v.fails ? fail(f, &v, "remove", key, err) : 0;
 }
 
 static void chaotic_close(struct store *s)
 {
-	struct chaotic *f = chaotic_of(s);
-	store_close(f->inner);
-	pthread_mutex_destroy(&f->lock);
-	free(s->location);
-	free(f);
+	pthread_mutex_destroy(&chaotic_of(s)->lock);
+	wrap_close(s);
 }
 
 static const struct store_ops chaotic_ops = {
@@ -408,18 +388,13 @@ static const struct store_ops chaotic_ops = {
 
 int store_open_chaos(struct store **ret, struct store *inner, struct chaos *chaos, struct error *err)
 {
-	struct chaotic *f = calloc(1, sizeof *f);
-	char *location = strdup(inner->location);
-	if (!f || !location) {
-		free(f);
-		free(location);
+	struct chaotic *f = wrap_new(sizeof *f, &chaotic_ops, inner, err);
+	if (!f) {
 		store_close(inner);
-		return error_set(err, ERR_NOMEM, "open a store of chaos: out of memory");
+		return -1;
 	}
-	f->base = (struct store){ .ops = &chaotic_ops, .location = location, .promises = inner->promises, .inner = inner };
 	if (chaos->lag)
 		f->base.promises.list_lag = chaos->lag->ms / 1000 + 1;
-	f->inner = inner;
 	f->chaos = chaos;
 	pthread_mutex_init(&f->lock, NULL);
 	*ret = &f->base;

@@ -3,21 +3,15 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "store/wrap.h"
 
 struct faulty {
 	struct store base;
-	struct store *inner;
 	pthread_mutex_t lock; /* guards seen of every fault */
 	struct fault *faults;
 	size_t count;
-};
-
-struct faulty_put {
-	struct store_put base;
-	struct store_put *inner;
-	char *key;
 };
 
 static struct faulty *faulty_of(struct store *s)
@@ -54,22 +48,7 @@ static int faulty_put_begin(struct store *s, const char *key, uint64_t size_hint
 	const struct fault *fault = next_fault(f, FAULT_PUT_BEGIN, key);
 	if (fault)
 		return fail(f, fault, "write", key, err);
-	struct faulty_put *put = calloc(1, sizeof *put);
-	char *name = strdup(key);
-	if (!put || !name) {
-		free(put);
-		free(name);
-		return error_set(err, ERR_NOMEM, "write %s: out of memory", key);
-	}
-	if (f->inner->ops->put_begin(f->inner, key, size_hint, &put->inner, err) < 0) {
-		free(put);
-		free(name);
-		return -1;
-	}
-	put->base.store = s;
-	put->key = name;
-	*ret = &put->base;
-	return 0;
+	return wrap_put_begin(s, key, size_hint, sizeof(struct wrap_put), ret, err);
 }
 
 static void flip(void *data, size_t len)
@@ -78,7 +57,7 @@ static void flip(void *data, size_t len)
 		((uint8_t *)data)[len / 2] ^= 0x10;
 }
 
-static int append_flipped(struct faulty_put *put, const void *data, size_t len, struct error *err)
+static int append_flipped(struct wrap_put *put, const void *data, size_t len, struct error *err)
 {
 	CLEAN_BUF struct buf copy = BUF_INIT;
 	buf_add(&copy, data, len);
@@ -90,7 +69,7 @@ static int append_flipped(struct faulty_put *put, const void *data, size_t len, 
 
 static int faulty_put_append(struct store_put *p, const void *data, size_t len, struct error *err)
 {
-	struct faulty_put *put = (struct faulty_put *)p;
+	struct wrap_put *put = (struct wrap_put *)p;
 	struct faulty *f = faulty_of(p->store);
 	const struct fault *fault = next_fault(f, FAULT_PUT_APPEND, put->key);
 	if (!fault)
@@ -103,22 +82,9 @@ static int faulty_put_append(struct store_put *p, const void *data, size_t len, 
 	return fail(f, fault, "write", put->key, err);
 }
 
-static void put_free(struct faulty_put *put)
-{
-	free(put->key);
-	free(put);
-}
-
-static void faulty_put_abort(struct store_put *p)
-{
-	struct faulty_put *put = (struct faulty_put *)p;
-	put->inner->store->ops->put_abort(put->inner);
-	put_free(put);
-}
-
 static int faulty_put_commit(struct store_put *p, struct error *err)
 {
-	struct faulty_put *put = (struct faulty_put *)p;
+	struct wrap_put *put = (struct wrap_put *)p;
 	struct faulty *f = faulty_of(p->store);
 	const struct fault *fault = next_fault(f, FAULT_PUT_COMMIT, put->key);
 	int result = 0;
@@ -128,7 +94,7 @@ static int faulty_put_commit(struct store_put *p, struct error *err)
 		result = put->inner->store->ops->put_commit(put->inner, err);
 	if (fault && result == 0)
 		result = fail(f, fault, "write", put->key, err);
-	put_free(put);
+	wrap_put_free(put);
 	return result;
 }
 
@@ -140,7 +106,7 @@ static int faulty_get(struct store *s, const char *key, uint64_t offset, void *d
 		return error_set(err, ERR_CORRUPT, "read %s/%s: it ends too early (planned)", s->location, key);
 	if (fault && fault->effect != FAULT_FLIP)
 		return fail(f, fault, "read", key, err);
-	if (f->inner->ops->get(f->inner, key, offset, data, len, err) < 0)
+	if (s->inner->ops->get(s->inner, key, offset, data, len, err) < 0)
 		return -1;
 	if (fault)
 		flip(data, len);
@@ -151,7 +117,7 @@ static int faulty_stat(struct store *s, const char *key, bool *ret_found, uint64
 {
 	struct faulty *f = faulty_of(s);
 	const struct fault *fault = next_fault(f, FAULT_STAT, key);
-	return fault ? fail(f, fault, "look for", key, err) : f->inner->ops->stat(f->inner, key, ret_found, ret_size, err);
+	return fault ? fail(f, fault, "look for", key, err) : s->inner->ops->stat(s->inner, key, ret_found, ret_size, err);
 }
 
 static int faulty_list(struct store *s, const char *prefix, store_list_fn fn, void *cookie, struct error *err)
@@ -160,7 +126,7 @@ static int faulty_list(struct store *s, const char *prefix, store_list_fn fn, vo
 	const struct fault *fault = next_fault(f, FAULT_LIST, prefix);
 	int result = 0;
 	if (!fault || fault->effect == FAULT_LOST)
-		result = f->inner->ops->list(f->inner, prefix, fn, cookie, err);
+		result = s->inner->ops->list(s->inner, prefix, fn, cookie, err);
 	return fault && result == 0 ? fail(f, fault, "list", prefix, err) : result;
 }
 
@@ -170,36 +136,14 @@ static int faulty_remove(struct store *s, const char *key, struct error *err)
 	const struct fault *fault = next_fault(f, FAULT_REMOVE, key);
 	int result = 0;
 	if (!fault || fault->effect == FAULT_LOST)
-		result = f->inner->ops->remove(f->inner, key, err);
+		result = s->inner->ops->remove(s->inner, key, err);
 	return fault && result == 0 ? fail(f, fault, "remove", key, err) : result;
-}
-
-static int faulty_sweep(struct store *s, uint64_t min_age, uint64_t *ret_removed, struct error *err)
-{
-	struct store *inner = faulty_of(s)->inner;
-	if (inner->ops->sweep)
-		return inner->ops->sweep(inner, min_age, ret_removed, err);
-	*ret_removed = 0;
-	return 0;
-}
-
-static int faulty_reserve(struct store *s, bool keep, struct error *err)
-{
-	return store_reserve(faulty_of(s)->inner, keep, err);
-}
-
-static int faulty_facts(struct store *s, struct store_facts *ret, struct error *err)
-{
-	return store_facts(faulty_of(s)->inner, ret, err);
 }
 
 static void faulty_close(struct store *s)
 {
-	struct faulty *f = faulty_of(s);
-	store_close(f->inner);
-	pthread_mutex_destroy(&f->lock);
-	free(s->location);
-	free(f);
+	pthread_mutex_destroy(&faulty_of(s)->lock);
+	wrap_close(s);
 }
 
 static const struct store_ops faulty_ops = {
@@ -207,29 +151,24 @@ static const struct store_ops faulty_ops = {
 	.put_begin = faulty_put_begin,
 	.put_append = faulty_put_append,
 	.put_commit = faulty_put_commit,
-	.put_abort = faulty_put_abort,
+	.put_abort = wrap_put_abort,
 	.get = faulty_get,
 	.stat = faulty_stat,
 	.list = faulty_list,
 	.remove = faulty_remove,
 	.close = faulty_close,
-	.sweep = faulty_sweep,
-	.reserve = faulty_reserve,
-	.facts = faulty_facts,
+	.sweep = wrap_sweep,
+	.reserve = wrap_reserve,
+	.facts = wrap_facts,
 };
 
 int store_open_fault(struct store **ret, struct store *inner, struct fault *faults, size_t count, struct error *err)
 {
-	struct faulty *f = calloc(1, sizeof *f);
-	char *location = strdup(inner->location);
-	if (!f || !location) {
-		free(f);
-		free(location);
+	struct faulty *f = wrap_new(sizeof *f, &faulty_ops, inner, err);
+	if (!f) {
 		store_close(inner);
-		return error_set(err, ERR_NOMEM, "open a store that fails: out of memory");
+		return -1;
 	}
-	f->base = (struct store){ .ops = &faulty_ops, .location = location, .promises = inner->promises, .inner = inner };
-	f->inner = inner;
 	f->faults = faults;
 	f->count = count;
 	pthread_mutex_init(&f->lock, NULL);

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "store/kind.h"
+#include "store/wrap.h"
 
 #define SLICE 50u /* milliseconds between two looks at the stop flag */
 
@@ -357,13 +358,6 @@ static int retrying_facts(struct store *s, struct store_facts *ret, struct error
 	return report(err, &why);
 }
 
-static void retrying_close(struct store *s)
-{
-	store_close(s->inner);
-	free(s->location);
-	free(s);
-}
-
 static const struct store_ops retry_ops = {
 	.name = "retry",
 	.put_begin = retrying_put_begin,
@@ -375,7 +369,7 @@ static const struct store_ops retry_ops = {
 	.stat = retrying_stat,
 	.list = retrying_list,
 	.remove = retrying_remove,
-	.close = retrying_close,
+	.close = wrap_close,
 	.sweep = retrying_sweep,
 	.reserve = retrying_reserve,
 	.facts = retrying_facts,
@@ -383,15 +377,11 @@ static const struct store_ops retry_ops = {
 
 int store_open_retry(struct store **ret, struct store *inner, const struct retry_policy *policy, struct error *err)
 {
-	struct retrying *s = calloc(1, sizeof *s);
-	char *location = strdup(inner->location);
-	if (!s || !location) {
-		free(s);
-		free(location);
+	struct retrying *s = wrap_new(sizeof *s, &retry_ops, inner, err);
+	if (!s) {
 		store_close(inner);
-		return error_set(err, ERR_NOMEM, "open a store: out of memory");
+		return -1;
 	}
-	s->base = (struct store){ .ops = &retry_ops, .location = location, .promises = inner->promises, .inner = inner };
 	s->policy = policy ? *policy : retry_usual();
 	*ret = &s->base;
 	return 0;
