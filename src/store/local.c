@@ -19,29 +19,14 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "store/fdcache.h"
-#include "store/kind.h"
 #include "store/local_fs.h"
-#include "store/made.h"
+#include "store/local_internal.h"
 
 #define TMP_FOLDER LOCAL_TMP
 #define TMP_START "tmp-"
 #define TMP_NAME_SIZE (sizeof TMP_FOLDER "/" TMP_START + 32)
 #define WRITEBACK_STEP (8u << 20) /* bytes after which the kernel is told to start writing, so that the sync at the end is short */
 #define DEPTH_MAX 8               /* folders in folders that a listing goes down */
-
-struct local {
-	struct store base;
-	int root;
-	mode_t file_mode, folder_mode;
-	bool rename_is_whole;
-	struct fdcache cache;
-	pthread_mutex_t lock;  /* guards folders and folder_count */
-	char **folders;        /* those whose own entry in their parent is known to be durable; owned */
-	size_t folder_count;
-	struct made made;       /* folders below root; guarded by lock */
-	struct made made_roots; /* root, and what is above it */
-};
 
 struct local_put {
 	struct store_put base;
@@ -50,115 +35,6 @@ struct local_put {
 	char tmp[TMP_NAME_SIZE]; /* below root */
 	char *key;
 };
-
-static struct local *local_of(struct store *s)
-{
-	return (struct local *)s;
-}
-
-static const char *advice(int sys)
-{
-	switch (sys) {
-	case ENOSPC: return "; make room there and run the command again";
-	case EDQUOT: return "; the quota is used up: make room there and run the command again";
-	case EROFS: return "; the filesystem is read-only, nothing can be stored there";
-	case EIO: return "; the medium or its connection is failing, look into the system's log";
-	case ENOTCONN:
-	case ENODEV:
-	case ENXIO:
-	case ESTALE:
-	case ETIMEDOUT:
-	case EHOSTDOWN: return "; the drive or its server went away: connect it again and run the command again";
-	case EACCES:
-	case EPERM: return "; you lack the permission there";
-	case EMFILE: return "; raise the limit of open files (ulimit -n)";
-	default: return "";
-	}
-}
-
-static int fail(struct error *err, int sys, const char *what, const struct local *l, const char *key)
-{
-	error_sys(err, sys, "%s %s/%s", what, l->base.location, key);
-	if (err) {
-		size_t used = strlen(err->text);
-		snprintf(err->text + used, sizeof err->text - used, "%s", advice(sys));
-	}
-	return -1;
-}
-
-/* Some filesystems cannot sync a folder, and say EINVAL; nothing more can be done on those. */
-static int sync_folder(const struct local *l, const char *folder, struct error *err)
-{
-	CLEAN_FD int fd = openat(l->root, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return fail(err, errno, "open", l, folder);
-	if (fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP)
-		return fail(err, errno, "sync", l, folder);
-	return 0;
-}
-
-/* The folder that key is in; "." for the root. */
-static void parent_of(const char *key, char ret[STORE_KEY_MAX + 1])
-{
-	const char *slash = strrchr(key, '/');
-	size_t len = slash ? (size_t)(slash - key) : 0;
-	memcpy(ret, slash ? key : ".", slash ? len : 1);
-	ret[slash ? len : 1] = 0;
-}
-
-static bool folder_known(struct local *l, const char *folder)
-{
-	bool known = false;
-	pthread_mutex_lock(&l->lock);
-	for (size_t i = 0; !known && i < l->folder_count; i++)
-		known = strcmp(l->folders[i], folder) == 0;
-	pthread_mutex_unlock(&l->lock);
-	return known;
-}
-
-/* Failing to remember costs a sync later, nothing else. */
-static void remember_folder(struct local *l, const char *folder)
-{
-	char *copy = strdup(folder);
-	pthread_mutex_lock(&l->lock);
-	char **grown = copy ? realloc(l->folders, (l->folder_count + 1) * sizeof *grown) : NULL;
-	if (grown) {
-		l->folders = grown;
-		grown[l->folder_count++] = TAKE(copy);
-	}
-	pthread_mutex_unlock(&l->lock);
-	free(copy);
-}
-
-/* One that is there is fine; otherwise the errno. */
-static int make_folder(struct local *l, const char *folder)
-{
-	if (mkdirat(l->root, folder, l->folder_mode) < 0)
-		return errno == EEXIST ? 0 : errno;
-	pthread_mutex_lock(&l->lock);
-	made_note(&l->made, folder);
-	pthread_mutex_unlock(&l->lock);
-	return 0;
-}
-
-/* A folder that exists may have been made a moment ago by somebody who has not synced its parent yet, or who was
- * cut off before; so the parent is synced at its first use by this process in any case. */
-static int ensure_folder(struct local *l, const char *folder, struct error *err)
-{
-	if (strcmp(folder, ".") == 0 || folder_known(l, folder))
-		return 0;
-	char parent[STORE_KEY_MAX + 1];
-	parent_of(folder, parent);
-	if (ensure_folder(l, parent, err) < 0)
-		return -1;
-	int sys = make_folder(l, folder);
-	if (sys)
-		return fail(err, sys, "make the folder", l, folder);
-	if (sync_folder(l, parent, err) < 0)
-		return -1;
-	remember_folder(l, folder);
-	return 0;
-}
 
 static int random_name(char ret[TMP_NAME_SIZE], struct error *err)
 {
@@ -193,13 +69,13 @@ static int put_open(struct local *l, struct local_put *put, const char *key, str
 		return -1;
 	put->fd = open_tmp(l, put->tmp);
 	if (put->fd < 0 && errno == ENOENT) {
-		int sys = make_folder(l, TMP_FOLDER);
+		int sys = local_make_folder(l, TMP_FOLDER);
 		if (sys)
-			return fail(err, sys, "write", l, key);
+			return local_fail(err, sys, "write", l, key);
 		put->fd = open_tmp(l, put->tmp);
 	}
 	if (put->fd < 0)
-		return fail(err, errno, "write", l, key);
+		return local_fail(err, errno, "write", l, key);
 	flock(put->fd, LOCK_EX | LOCK_NB); /* only a help to sweep: no matter where a filesystem has no locks */
 	return 0;
 }
@@ -231,7 +107,7 @@ static int local_put_append(struct store_put *p, const void *data, size_t len, s
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return fail(err, n < 0 ? errno : ENOSPC, "write", local_of(p->store), put->key);
+			return local_fail(err, n < 0 ? errno : ENOSPC, "write", local_of(p->store), put->key);
 		at += n;
 		left -= (size_t)n;
 	}
@@ -256,28 +132,28 @@ static int sync_renamed(struct local *l, const char *key, struct error *err)
 	if (l->rename_is_whole)
 		return 0;
 	CLEAN_FD int fd = openat(l->root, key, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	return fd < 0 || fsync(fd) < 0 ? fail(err, errno, "sync", l, key) : 0;
+	return fd < 0 || fsync(fd) < 0 ? local_fail(err, errno, "sync", l, key) : 0;
 }
 
 static int publish(struct local *l, struct local_put *put, struct error *err)
 {
 	if (fdatasync(put->fd) < 0)
-		return fail(err, errno, "sync", l, put->key);
+		return local_fail(err, errno, "sync", l, put->key);
 	if (close(take_fd(&put->fd)) < 0 && errno != EINTR)
-		return fail(err, errno, "write", l, put->key);
+		return local_fail(err, errno, "write", l, put->key);
 	char folder[STORE_KEY_MAX + 1];
-	parent_of(put->key, folder);
-	if (ensure_folder(l, folder, err) < 0)
+	local_parent_of(put->key, folder);
+	if (local_ensure_folder(l, folder, err) < 0)
 		return -1;
 	int sys = local_rename_new(l->root, put->tmp, put->key);
 	if (sys == EEXIST)
 		return error_set(err, ERR_EXISTS, "write %s/%s: it is there already", l->base.location, put->key);
 	if (sys)
-		return fail(err, sys, "write", l, put->key);
+		return local_fail(err, sys, "write", l, put->key);
 	put->tmp[0] = 0; /* nothing left to remove */
 	if (sync_renamed(l, put->key, err) < 0)
 		return -1;
-	return sync_folder(l, folder, err);
+	return local_sync_folder(l, folder, err);
 }
 
 static int local_put_commit(struct store_put *p, struct error *err)
@@ -298,10 +174,10 @@ static int open_object(struct local *l, const char *key, struct fdcache_ref *ret
 	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
 		return error_set(err, ERR_NOT_FOUND, "read %s/%s: there is no such object", l->base.location, key);
 	if (fd < 0)
-		return fail(err, errno, "read", l, key);
+		return local_fail(err, errno, "read", l, key);
 	struct stat st;
 	if (fstat(fd, &st) < 0)
-		return fail(err, errno, "read", l, key);
+		return local_fail(err, errno, "read", l, key);
 	if (!S_ISREG(st.st_mode))
 		return error_set(err, ERR_CORRUPT, "read %s/%s: it is not a file", l->base.location, key);
 	*ret = fdcache_add(&l->cache, key, take_fd(&fd), (uint64_t)st.st_size);
@@ -320,7 +196,7 @@ static int read_range(const struct local *l, const char *key, const struct fdcac
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return fail(err, errno, "read", l, key);
+			return local_fail(err, errno, "read", l, key);
 		if (n == 0)
 			return error_set(err, ERR_CORRUPT, "read %s/%s: it was cut short at %llu", l->base.location, key,
 			                 (unsigned long long)offset);
@@ -351,7 +227,7 @@ static int local_stat(struct store *s, const char *key, bool *ret_found, uint64_
 	struct stat st;
 	if (fstatat(local_of(s)->root, key, &st, AT_SYMLINK_NOFOLLOW) < 0) {
 		if (errno != ENOENT && errno != ENOTDIR)
-			return fail(err, errno, "look for", local_of(s), key);
+			return local_fail(err, errno, "look for", local_of(s), key);
 		*ret_found = false;
 		*ret_size = 0;
 		return 0;
@@ -382,7 +258,7 @@ static int list_entry(const struct listing *ls, const char *folder, const struct
 	if (e->d_type == DT_DIR)
 		st.st_mode = S_IFDIR;
 	else if (fstatat(ls->local->root, key, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : fail(err, errno, "list", ls->local, key);
+		return errno == ENOENT ? 0 : local_fail(err, errno, "list", ls->local, key);
 	if (S_ISREG(st.st_mode))
 		return ls->fn(ls->cookie, key, (uint64_t)st.st_size);
 	if (!S_ISDIR(st.st_mode) || depth == DEPTH_MAX)
@@ -397,16 +273,16 @@ static int list_folder(const struct listing *ls, const char *folder, unsigned de
 {
 	CLEAN_FD int fd = openat(ls->local->root, *folder ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT || errno == ENOTDIR ? 0 : fail(err, errno, "list", ls->local, folder);
+		return errno == ENOENT || errno == ENOTDIR ? 0 : local_fail(err, errno, "list", ls->local, folder);
 	CLEAN_DIR DIR *dir = fdopendir(fd);
 	if (!dir)
-		return fail(err, errno, "list", ls->local, folder);
+		return local_fail(err, errno, "list", ls->local, folder);
 	take_fd(&fd);
 	for (;;) {
 		errno = 0;
 		const struct dirent *e = readdir(dir);
 		if (!e)
-			return errno ? fail(err, errno, "list", ls->local, folder) : 0;
+			return errno ? local_fail(err, errno, "list", ls->local, folder) : 0;
 		int result = list_entry(ls, folder, e, depth, err);
 		if (result)
 			return result;
@@ -429,7 +305,7 @@ static int local_remove(struct store *s, const char *key, struct error *err)
 		return -1;
 	struct local *l = local_of(s);
 	if (unlinkat(l->root, key, 0) < 0 && errno != ENOENT && errno != ENOTDIR)
-		return fail(err, errno, "remove", l, key);
+		return local_fail(err, errno, "remove", l, key);
 	fdcache_drop(&l->cache, key);
 	return 0;
 }
@@ -455,9 +331,9 @@ static int local_make_removals_last(struct store *s, const char *prefix, struct 
 		return -1;
 	CLEAN_FD int fd = openat(l->root, *prefix ? prefix : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT ? 0 : fail(err, errno, "sync", l, prefix);
+		return errno == ENOENT ? 0 : local_fail(err, errno, "sync", l, prefix);
 	if (fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP)
-		return fail(err, errno, "sync", l, prefix);
+		return local_fail(err, errno, "sync", l, prefix);
 	return 0;
 }
 
@@ -467,10 +343,10 @@ static int local_sweep(struct store *s, uint64_t min_age, uint64_t *ret_removed,
 	uint64_t removed = 0;
 	CLEAN_FD int fd = openat(l->root, TMP_FOLDER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0 && errno != ENOENT)
-		return fail(err, errno, "clean up", l, TMP_FOLDER);
+		return local_fail(err, errno, "clean up", l, TMP_FOLDER);
 	CLEAN_DIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	if (fd >= 0 && !dir)
-		return fail(err, errno, "clean up", l, TMP_FOLDER);
+		return local_fail(err, errno, "clean up", l, TMP_FOLDER);
 	take_fd(&fd);
 	struct timespec now;
 	bool clock = local_fs_now(l->root, &now);
@@ -484,28 +360,17 @@ static int local_sweep(struct store *s, uint64_t min_age, uint64_t *ret_removed,
 static int local_reserve(struct store *s, bool keep, struct error *err)
 {
 	struct local *l = local_of(s);
-	int sys = keep ? make_folder(l, TMP_FOLDER) : 0;
+	int sys = keep ? local_make_folder(l, TMP_FOLDER) : 0;
 	if (sys)
-		return fail(err, sys, "make the folder", l, TMP_FOLDER);
+		return local_fail(err, sys, "make the folder", l, TMP_FOLDER);
 	sys = local_keep_reserve(l->root, keep, l->file_mode);
-	return sys ? fail(err, sys, keep ? "set room aside in" : "give up the reserve in", l, TMP_FOLDER) : 0;
+	return sys ? local_fail(err, sys, keep ? "set room aside in" : "give up the reserve in", l, TMP_FOLDER) : 0;
 }
 
 static int local_facts(struct store *s, struct store_facts *ret, struct error *err)
 {
 	int sys = local_fs_facts(local_of(s)->root, ret);
-	return sys ? fail(err, sys, "ask for the free space of", local_of(s), "") : 0;
-}
-
-static void local_unmake(struct store *s)
-{
-	struct local *l = local_of(s);
-	pthread_mutex_lock(&l->lock);
-	for (char *name; (name = made_take(&l->made)); free(name))
-		unlinkat(l->root, name, AT_REMOVEDIR);
-	for (char *name; (name = made_take(&l->made_roots)); free(name))
-		rmdir(name);
-	pthread_mutex_unlock(&l->lock);
+	return sys ? local_fail(err, sys, "ask for the free space of", local_of(s), "") : 0;
 }
 
 static void local_close(struct store *s)
@@ -542,42 +407,6 @@ static const struct store_ops local_ops = {
 	.unmake = local_unmake,
 };
 
-/* How much of path is its parent: "/a/b" -> 2, "/a" -> 1 (the slash itself), "a" -> 0. */
-static size_t parent_length(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	return !slash ? 0 : slash == path ? 1 : (size_t)(slash - path);
-}
-
-/* Makes one folder, 0700, and syncs its parent if it was not there. */
-static int make_one(struct made *made, const char *path, struct error *err)
-{
-	if (mkdir(path, 0700) < 0)
-		return errno == EEXIST ? 0 : error_sys(err, errno, "make the folder %s", path);
-	made_note(made, path);
-	size_t len = parent_length(path);
-	CLEAN_FREE char *parent = len ? strndup(path, len) : strdup(".");
-	CLEAN_FD int fd = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	if (fd >= 0)
-		fsync(fd); /* as far as it can be read and synced */
-	return 0;
-}
-
-/* Makes path and what is missing above it. */
-static int make_root(struct made *made, char *path, struct error *err)
-{
-	for (char *at = path + 1;; at++) {
-		char here = *at;
-		if (here && here != '/')
-			continue;
-		*at = 0;
-		int result = make_one(made, path, err);
-		*at = here;
-		if (result < 0 || !here)
-			return result;
-	}
-}
-
 int store_open_local(struct store **ret, const char *location, enum store_create create, struct error *err)
 {
 	const char *path = strncmp(location, "file://", 7) == 0 ? location + 7 : location;
@@ -597,7 +426,7 @@ int store_open_local(struct store **ret, const char *location, enum store_create
 		return error_set(err, ERR_NOMEM, "open %s: out of memory", path);
 	for (size_t len = strlen(s->location); len > 1 && s->location[len - 1] == '/'; len--)
 		s->location[len - 1] = 0;
-	if (create && make_root(&l->made_roots, s->location, err) < 0)
+	if (create && local_make_root(&l->made_roots, s->location, err) < 0)
 		return -1;
 	l->root = open(s->location, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
