@@ -34,6 +34,7 @@ struct local_put {
 	uint64_t written, flushed;
 	char tmp[TMP_NAME_SIZE]; /* below root */
 	char *key;
+	bool over;               /* takes the place of an object that is there */
 };
 
 static int random_name(char ret[TMP_NAME_SIZE], struct error *err)
@@ -145,7 +146,7 @@ static int publish(struct local *l, struct local_put *put, struct error *err)
 	local_parent_of(put->key, folder);
 	if (local_ensure_folder(l, folder, err) < 0)
 		return -1;
-	int sys = local_rename_new(l->root, put->tmp, put->key);
+	int sys = put->over ? (renameat(l->root, put->tmp, l->root, put->key) < 0 ? errno : 0) : local_rename_new(l->root, put->tmp, put->key);
 	if (sys == EEXIST)
 		return error_set(err, ERR_EXISTS, "write %s/%s: it is there already", l->base.location, put->key);
 	if (sys)
@@ -164,6 +165,21 @@ static int local_put_commit(struct store_put *p, struct error *err)
 	if (result < 0 && put->tmp[0])
 		unlinkat(l->root, put->tmp, 0);
 	put_free(put);
+	return result;
+}
+
+static int local_replace(struct store *s, const char *key, const void *data, size_t len, struct error *err)
+{
+	struct store_put *put;
+	if (local_put_begin(s, key, len, &put, err) < 0)
+		return -1;
+	((struct local_put *)put)->over = true;
+	if (local_put_append(put, data, len, err) < 0) {
+		local_put_abort(put);
+		return -1;
+	}
+	int result = local_put_commit(put, err);
+	fdcache_drop(&local_of(s)->cache, key);
 	return result;
 }
 
@@ -399,6 +415,7 @@ static const struct store_ops local_ops = {
 	.stat = local_stat,
 	.list = local_list,
 	.remove = local_remove,
+	.replace = local_replace,
 	.close = local_close,
 	.sweep = local_sweep,
 	.make_removals_last = local_make_removals_last,

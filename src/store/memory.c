@@ -203,6 +203,33 @@ static int memory_remove(struct store *s, const char *key, struct error *err)
 	return 0;
 }
 
+static int memory_replace(struct store *s, const char *key, const void *data, size_t len, struct error *err)
+{
+	struct store_put *put;
+	if (memory_put_begin(s, key, len, &put, err) < 0)
+		return -1;
+	struct memory_put *own = (struct memory_put *)put;
+	if (memory_put_append(put, data, len, err) < 0) {
+		put_free(own);
+		return -1;
+	}
+	struct memory *m = memory_of(s);
+	bool found;
+	int result = 0;
+	pthread_mutex_lock(&m->lock);
+	size_t at = place(m, key, &found);
+	if (found) {
+		free(m->objects[at].data);
+		m->objects[at].data = TAKE(own->data.data);
+		m->objects[at].size = own->data.len;
+	} else {
+		result = insert(m, own, err);
+	}
+	pthread_mutex_unlock(&m->lock);
+	put_free(own);
+	return result;
+}
+
 static void memory_close(struct store *s)
 {
 	struct memory *m = memory_of(s);
@@ -226,6 +253,7 @@ static const struct store_ops memory_ops = {
 	.stat = memory_stat,
 	.list = memory_list,
 	.remove = memory_remove,
+	.replace = memory_replace,
 	.close = memory_close,
 };
 

@@ -346,6 +346,18 @@ static int retrying_reserve(struct store *s, bool keep, struct error *err)
 	return report(err, &why);
 }
 
+static int retrying_replace(struct store *s, const char *key, const void *data, size_t len, struct error *err)
+{
+	struct error why = { 0 };
+	struct retry r;
+	begin(&r, s);
+	do {
+		if (store_replace(s->inner, key, data, len, &why) == 0)
+			return 0;
+	} while (retry_again(&r, &why));
+	return report(err, &why);
+}
+
 static int retrying_facts(struct store *s, struct store_facts *ret, struct error *err)
 {
 	struct error why = { 0 };
@@ -372,6 +384,7 @@ static const struct store_ops retry_ops = {
 	.close = wrap_close,
 	.sweep = retrying_sweep,
 	.reserve = retrying_reserve,
+	.replace = retrying_replace,
 	.facts = retrying_facts,
 };
 

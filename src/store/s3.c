@@ -232,6 +232,7 @@ static const struct store_ops s3_ops = {
 	.stat = s3_stat,
 	.list = s3_list,
 	.remove = s3_remove,
+	.replace = s3_replace,
 	.close = s3_close,
 	.sweep = s3_sweep,
 	.facts = s3_facts,

@@ -73,5 +73,6 @@ int s3_put_begin(struct store *s, const char *key, uint64_t size_hint, struct st
 int s3_put_append(struct store_put *put, const void *data, size_t len, struct error *err);
 int s3_put_commit(struct store_put *put, struct error *err);
 void s3_put_abort(struct store_put *put);
+int s3_replace(struct store *s, const char *key, const void *data, size_t len, struct error *err);
 
 #endif

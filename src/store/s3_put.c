@@ -172,7 +172,7 @@ static int put_whole(struct s3_put *p, struct error *err)
 		CLEAN_RESPONSE struct s3_response r = S3_RESPONSE_INIT;
 		struct s3_request q = { .method = "PUT", .key = p->whole, .body = p->part, .body_len = p->len };
 		s3_put_describe(p, &q);
-		if (attempt == 1) /* later ones replace what arrived damaged */
+		if (attempt == 1 && !p->over) /* later ones replace what arrived damaged */
 			add_condition(p, &q);
 		if (s3_request(s3_put_store(p)->http, &q, &r, err) < 0) {
 			error_add(err, "write s3://%s/%s", s3_put_store(p)->config.bucket, p->whole);
@@ -230,13 +230,13 @@ static int complete(struct s3_put *p, struct error *err)
 
 static int commit(struct s3_put *p, struct error *err)
 {
-	bool found;
+	bool found = false;
 	if (p->parts && p->len && s3_hand_over(p, err) < 0)
 		return -1;
 	/* While the last parts are under way. */
-	if (is_ours(p, &found, err) < 0)
+	if (!p->over && is_ours(p, &found, err) < 0)
 		return -1;
-	if (found)
+	if (!p->over && found)
 		return exists(p, err);
 	if (!p->parts)
 		return put_whole(p, err);
@@ -263,4 +263,18 @@ int s3_put_commit(struct store_put *put, struct error *err)
 	}
 	put_free(p);
 	return 0;
+}
+
+/* S3 replaces an object at once by its own rules; where versions are kept, the old one stays as such. */
+int s3_replace(struct store *s, const char *key, const void *data, size_t len, struct error *err)
+{
+	struct store_put *put;
+	if (s3_put_begin(s, key, len, &put, err) < 0)
+		return -1;
+	((struct s3_put *)put)->over = true;
+	if (s3_put_append(put, data, len, err) < 0) {
+		s3_put_abort(put);
+		return -1;
+	}
+	return s3_put_commit(put, err);
 }

@@ -15,6 +15,7 @@ struct s3_put {
 	struct store_put base;
 	char *whole, token[33];
 	struct s3_lock lock;
+	bool over;               /* takes the place of an object that is there */
 	uint8_t *part;           /* being filled; S3_PART bytes, or NULL */
 	size_t len;              /* of it */
 	unsigned parts;          /* handed to the uploader */

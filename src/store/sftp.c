@@ -121,7 +121,7 @@ static void release(struct sftp *s, struct sftp_conn *c, struct open_object *o)
 }
 
 /* The object was removed: the next reader must not find it. */
-static void forget(struct sftp *s, const char *key)
+void sftp_forget(struct sftp *s, const char *key)
 {
 	struct open_object old = { -1, NULL, { { 0 }, 0 } };
 	pthread_mutex_lock(&s->lock);
@@ -225,7 +225,7 @@ static int sftp_remove(struct store *st, const char *key, struct error *err)
 		return error_set(err, ERR_AUTH, "remove %s/%s: the server does not allow it; is this account meant only to add?", st->location, key);
 	if (result < 0 && code != SFTP_NO_SUCH_FILE)
 		return -1;
-	forget(s, key);
+	sftp_forget(s, key);
 	return 0;
 }
 
@@ -292,6 +292,7 @@ static const struct store_ops sftp_ops = {
 	.stat = sftp_stat,
 	.list = sftp_list,
 	.remove = sftp_remove,
+	.replace = sftp_replace,
 	.close = sftp_close,
 	.sweep = sftp_sweep,
 	.facts = sftp_facts,

@@ -95,6 +95,9 @@ int sftp_put_begin(struct store *s, const char *key, uint64_t size_hint, struct 
 int sftp_put_append(struct store_put *put, const void *data, size_t len, struct error *err);
 int sftp_put_commit(struct store_put *put, struct error *err);
 void sftp_put_abort(struct store_put *put);
+int sftp_replace(struct store *s, const char *key, const void *data, size_t len, struct error *err);
+/* What is remembered of the object. */
+void sftp_forget(struct sftp *s, const char *key);
 /* sftp_list.c */
 int sftp_list(struct store *s, const char *prefix, store_list_fn fn, void *cookie, struct error *err);
 int sftp_sweep(struct store *s, uint64_t min_age, uint64_t *ret_removed, struct error *err);

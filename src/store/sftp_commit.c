@@ -220,6 +220,17 @@ static int found_name(struct sftp_put *put, uint64_t size, struct error *err)
 	return 0;
 }
 
+static void rename_over(struct sftp_put *put, const char *from, const char *to, struct sftp_request *ret)
+{
+	CLEAN_BUF struct buf packet = BUF_INIT;
+	sftp_begin(&packet, SFTP_EXTENDED);
+	sftp_add_text(&packet, "posix-rename@openssh.com");
+	sftp_add_text(&packet, from);
+	sftp_add_text(&packet, to);
+	sftp_end(&packet, 0);
+	sftp_send(put->conn, ret, &packet, NULL, 0, 0);
+}
+
 /* Where the plain rename failed though nothing has the name: a server whose filesystem has no links. */
 static int rename_otherwise(struct sftp_put *put, const char *from, const char *to, uint32_t code, struct error *err)
 {
@@ -236,13 +247,7 @@ static int rename_otherwise(struct sftp_put *put, const char *from, const char *
 		return found_name(put, attrs.has_size ? attrs.size : 0, err);
 	if (code == SFTP_NO_SUCH_FILE || look_code != SFTP_NO_SUCH_FILE || !sftp_conn_server(c)->posix_rename)
 		return -1;
-	CLEAN_BUF struct buf packet = BUF_INIT;
-	sftp_begin(&packet, SFTP_EXTENDED);
-	sftp_add_text(&packet, "posix-rename@openssh.com");
-	sftp_add_text(&packet, from);
-	sftp_add_text(&packet, to);
-	sftp_end(&packet, 0);
-	sftp_send(c, &renamed, &packet, NULL, 0, 0);
+	rename_over(put, from, to, &renamed);
 	return sftp_expect_ok(s, c, &renamed, "write", put->key, &code, err);
 }
 
@@ -294,17 +299,21 @@ static int give_name(struct sftp_put *put, struct commit *commit, struct error *
 	CLEAN_FREE char *from = sftp_path(s, put->tmp), *to = sftp_path(s, put->key);
 	if (!from || !to)
 		return error_set(err, ERR_NOMEM, "write %s: out of memory", put->key);
-	sftp_begin(&packet, SFTP_RENAME);
-	sftp_add_text(&packet, from);
-	sftp_add_text(&packet, to);
-	sftp_end(&packet, 0);
 	bool before = put->renaming;
 	put->renaming = true;
-	sftp_send(c, &renamed, &packet, NULL, 0, 0);
+	if (put->over) {
+		rename_over(put, from, to, &renamed);
+	} else {
+		sftp_begin(&packet, SFTP_RENAME);
+		sftp_add_text(&packet, from);
+		sftp_add_text(&packet, to);
+		sftp_end(&packet, 0);
+		sftp_send(c, &renamed, &packet, NULL, 0, 0);
+	}
 	ask_syncs(c, commit, &syncs);
 	int result = sftp_expect_ok(s, c, &renamed, "write", put->key, &code, err);
 	int synced = take_syncs(put, commit, &syncs, result == 0 ? err : NULL);
-	if (result < 0 && code != SFTP_OK) {
+	if (result < 0 && code != SFTP_OK && !put->over) {
 		put->renaming = before;
 		result = rename_otherwise(put, from, to, code, err);
 		if (result == 0) {
@@ -343,7 +352,7 @@ static int try_commit(struct sftp_put *put, struct error *err)
 		result = find_folder(put, folder, &commit, err);
 	if (result == 0)
 		result = read_back(put, err);
-	if (result == 0 && !commit.there)
+	if (result == 0 && (!commit.there || put->over))
 		result = give_name(put, &commit, err);
 	else if (result == 0)
 		result = found_name(put, commit.there_size, err);
@@ -369,5 +378,25 @@ int sftp_put_commit(struct store_put *p, struct error *err)
 			*err = why;
 	}
 	sftp_put_free(put);
+	return result;
+}
+
+int sftp_replace(struct store *s, const char *key, const void *data, size_t len, struct error *err)
+{
+	struct store_put *p;
+	if (sftp_put_begin(s, key, len, &p, err) < 0)
+		return -1;
+	struct sftp_put *put = (struct sftp_put *)p;
+	put->over = true;
+	if (sftp_put_append(p, data, len, err) < 0) {
+		sftp_put_abort(p);
+		return -1;
+	}
+	if (put->conn && !sftp_conn_server(put->conn)->posix_rename) {
+		sftp_put_abort(p);
+		return error_set(err, ERR_UNSUPPORTED, "replace %s/%s: the server lacks the extension posix-rename@openssh.com", s->location, key);
+	}
+	int result = sftp_put_commit(p, err);
+	sftp_forget(sftp_of(s), key);
 	return result;
 }

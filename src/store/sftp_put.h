@@ -31,6 +31,7 @@ struct sftp_put {
 	bool made;                  /* the temporary file is there */
 	bool renaming;              /* a rename was sent whose answer did not come */
 	bool failed;                /* an append failed for good */
+	bool over;                  /* takes the place of an object that is there */
 };
 
 /* FNV-1a, 64 bits: against what a crash leaves; no protection from a server that wants to deceive, which the layers above find. */

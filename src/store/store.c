@@ -142,6 +142,13 @@ int store_reserve(struct store *s, bool keep, struct error *err)
 	return s->ops->reserve ? s->ops->reserve(s, keep, err) : 0;
 }
 
+int store_replace(struct store *s, const char *key, const void *data, size_t len, struct error *err)
+{
+	if (!s->ops->replace)
+		return error_set(err, ERR_UNSUPPORTED, "replace %s/%s: this kind of store cannot replace an object at once", s->location, key);
+	return s->ops->replace(s, key, data, len, err);
+}
+
 int store_facts(struct store *s, struct store_facts *ret, struct error *err)
 {
 	struct store_facts facts = { 0 };

@@ -113,6 +113,9 @@ struct store_ops {
 	/* For the collector: objects directly in the folder prefix that were removed are gone for good once this returned 0; without it a power cut may bring them
 	 * back. NULL where removals last anyway. A wrapper need not have it. Call store_make_removals_last. */
 	int (*make_removals_last)(struct store *s, const char *prefix, struct error *err);
+	/* For sealing a small object anew: these bytes take the place of the object key, or become it where there is none. Whoever reads or lists meanwhile sees the old object or the
+	 * new one, whole; a power cut leaves one of them; durable on return. Trying again does no harm. NULL where a kind cannot. Call store_replace. */
+	int (*replace)(struct store *s, const char *key, const void *data, size_t len, struct error *err);
 	/* What can be told of the store at this moment. NULL: nothing. Call store_facts. */
 	int (*facts)(struct store *s, struct store_facts *ret, struct error *err);
 	/* Locks, by the store's clock; a wrapper need not have these. NULL where a kind cannot lock. Call store_lock_new and so on, below. */
@@ -175,6 +178,9 @@ int store_hide(struct store *s, const char *key, struct error *err);
 
 /* A store in memory, for tests. */
 int store_open_memory(struct store **ret, struct error *err);
+
+/* ops->replace; ERR_UNSUPPORTED where the kind has none, or the server does not offer what it takes. */
+int store_replace(struct store *s, const char *key, const void *data, size_t len, struct error *err);
 
 /* Whole small objects. store_read refuses objects over max bytes (ERR_CORRUPT) before it allocates. */
 int store_write(struct store *s, const char *key, const void *data, size_t len, struct error *err);

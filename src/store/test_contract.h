@@ -81,6 +81,18 @@ static inline void expect_contract(struct store *s)
 	int calls = 0;
 	assert_int_equal(s->ops->list(s, "packs/", stop_at_first, &calls, &err), 42);
 	assert_int_equal(calls, 1);
+
+	if (!s->ops->replace)
+		return;
+	assert_int_equal(store_replace(s, "twofold", "Header", 6, &err), 0);
+	assert_int_equal(store_replace(s, "twofold", "Header", 6, &err), 0);
+	buf_clear(&whole);
+	assert_int_equal(store_read(s, "twofold", 6, &whole, &err), 0);
+	assert_int_equal(whole.len, 6);
+	assert_memory_equal(whole.data, "Header", 6);
+	assert_int_equal(listed(s, ""), 3000016);
+	assert_int_equal(store_write(s, "twofold", "other", 5, &err), -1);
+	assert_int_equal(err.kind, ERR_EXISTS);
 }
 
 static inline void expect_atomic(struct store *s)
