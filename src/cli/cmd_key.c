@@ -8,6 +8,7 @@
 #include "cli/session.h"
 #include "cli/text.h"
 #include "cli/write_only.h"
+#include "repo/reseal.h"
 
 struct key_args {
 	const char *file, *keyfile, *label;
@@ -163,22 +164,35 @@ static int key_change_run(struct cli *cli, const void *args, struct error *err)
 struct key_listing {
 	struct cli *cli;
 	struct table table;
+	bool old_held; /* a key holds a master key before the last one */
 };
+
+/* Which master keys it holds, counted from 1. */
+static const char *text_masters(char *ret, size_t size, const struct seal_wrapped *w)
+{
+	if (w->first + 1u == w->count)
+		snprintf(ret, size, "%u", w->count);
+	else
+		snprintf(ret, size, "%u to %u", w->first + 1u, w->count);
+	return ret;
+}
 
 static int list_key(void *cookie, const struct id *id, const struct key_object *key, bool current)
 {
 	struct key_listing *l = cookie;
-	char hex[ID_HEX_SIZE], time[TEXT_MAX];
+	char hex[ID_HEX_SIZE], time[TEXT_MAX], masters[32];
 	const char *how = key->wrapped.how == SEAL_WRAP_PASSPHRASE ? "password" : "key file";
 	CLEAN_FREE char *label = text_escaped(key->label, strlen(key->label));
 	id_to_hex(id, hex);
+	l->old_held |= key->wrapped.first + 1u < key->wrapped.count;
 	table_cell(&l->table, "%.16s%s", hex, current ? " *" : "");
 	table_cell(&l->table, "%s", how);
 	table_cell(&l->table, "%s", text_time(time, key->created));
+	table_cell(&l->table, "%s", text_masters(masters, sizeof masters, &key->wrapped));
 	table_cell(&l->table, "%s", label ? label : "");
 	if (l->cli->common.json)
-		cli_json(l->cli, json_pack("{ss, ss, ss, ss, ss, sb}", "type", "key", "id", hex, "how", how, "created", text_time_utc(time, key->created), "label",
-		                           label ? label : "", "current", (int)current));
+		cli_json(l->cli, json_pack("{ss, ss, ss, ss, ss, sb, si, si}", "type", "key", "id", hex, "how", how, "created", text_time_utc(time, key->created), "label",
+		                           label ? label : "", "current", (int)current, "master_keys", (int)key->wrapped.count, "dropped", (int)key->wrapped.first));
 	return 0;
 }
 
@@ -191,6 +205,7 @@ static int list_writer(void *cookie, const struct id *id, const struct writer_ke
 	table_cell(&l->table, "%.16s", hex);
 	table_cell(&l->table, "write-only");
 	table_cell(&l->table, "%s", text_time(time, w->created));
+	table_cell(&l->table, "%s", "");
 	table_cell(&l->table, "%s", label ? label : "");
 	if (l->cli->common.json)
 		cli_json(l->cli, json_pack("{ss, ss, ss, ss, ss, sb}", "type", "key", "id", hex, "how", "write-only", "created", text_time_utc(time, w->created), "label",
@@ -198,17 +213,32 @@ static int list_writer(void *cookie, const struct id *id, const struct writer_ke
 	return 0;
 }
 
+/* Where the master key was changed: is anything still sealed by an earlier one? */
+static int tell_needed(struct cli *cli, struct repo *repo, struct error *err)
+{
+	struct reseal_left left;
+	char a[TEXT_MAX], b[TEXT_MAX], c[TEXT_MAX];
+	if (reseal_look(repo, &left, err) < 0)
+		return -1;
+	if (reseal_is_complete(&left))
+		cli_say(cli, "nothing needs the old master keys any more: twofold key reseal drops them\n");
+	else
+		cli_say(cli, "old master keys are still needed, for %s packs (%s) and %s other objects: twofold key reseal seals them anew\n", text_count(a, left.packs), text_size(b, left.pack_bytes),
+		        text_count(c, left.segments + left.objects + left.sessions + left.unreadable));
+	return 0;
+}
+
 static int key_list_run(struct cli *cli, const void *args, struct error *err)
 {
 	(void)args;
-	static const struct table_column columns[] = { { "id", false }, { "how", false }, { "made", false }, { "label", false } };
-	struct key_listing l = { cli, { .columns = columns, .column_count = 4 } };
+	static const struct table_column columns[] = { { "id", false }, { "how", false }, { "made", false }, { "master key", false }, { "label", false } };
+	struct key_listing l = { .cli = cli, .table = { .columns = columns, .column_count = 5 } };
 	CLEAN_REPO struct repo *repo = NULL;
 	if (cli_open_repo(cli, 0, &repo, err) < 0 || repo_keys(repo, list_key, &l, err) < 0 || writers_list(repo, list_writer, &l, err) < 0)
 		return -1;
 	int done = table_print(cli, &l.table, err);
 	buf_done(&l.table.cells);
-	return done;
+	return done < 0 || !l.old_held ? done : tell_needed(cli, repo, err);
 }
 
 struct key_search {

@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/password.h"
+#include "cli/secrets.h"
 #include "cli/session.h"
 #include "cli/text.h"
 
@@ -17,31 +18,6 @@ static const struct option_spec rotate_options[] = {
 	OPTION_FLAG(struct rotate_args, revoke, "revoke", 0, "take away all keys whose password or key file is not given"),
 	OPTION_END,
 };
-
-/* The one that opened the repository, then those of --also. */
-struct secrets {
-	struct secret *items;
-	struct repo_secret *proofs;
-	size_t count;
-};
-
-static void secrets_done(struct secrets *s)
-{
-	for (size_t i = 0; s->items && i < s->count; i++)
-		secret_done(&s->items[i]);
-	free(s->items);
-	free(s->proofs);
-}
-
-static int read_secrets(struct secrets *s, const struct rotate_args *a, struct error *err)
-{
-	for (size_t i = 0; i < a->also.count; i++, s->count++)
-		if (secret_read_file(&s->items[s->count], a->also.items[i], err) < 0)
-			return -1;
-	for (size_t i = 0; i < s->count; i++)
-		s->proofs[i] = cli_secret(&s->items[i]);
-	return 0;
-}
 
 static void tell_key(void *cookie, const struct id *before, const struct id *after, const struct key_object *key)
 {
@@ -64,14 +40,9 @@ static int rotate_run(struct cli *cli, const void *args, struct error *err)
 	const struct rotate_args *a = args;
 	CLEAN_REPO struct repo *repo = NULL;
 	CLEAN(secrets_done) struct secrets s = { 0 };
-	s.items = calloc(a->also.count + 1, sizeof *s.items);
-	s.proofs = calloc(a->also.count + 1, sizeof *s.proofs);
-	if (!s.items || !s.proofs)
-		return error_set(err, ERR_NOMEM, "out of memory");
-	if (cli_open_repo_with(cli, 0, &repo, &s.items[0], err) < 0)
+	if (secrets_open(&s, cli, &a->also, &repo, err) < 0)
 		return -1;
-	s.count = 1;
-	if (read_secrets(&s, a, err) < 0 || repo_key_rotate(repo, s.proofs, s.count, a->revoke, tell_key, cli, err) < 0)
+	if (repo_key_rotate(repo, s.proofs, s.count, a->revoke, tell_key, cli, err) < 0)
 		return -1;
 	unsigned epochs;
 	seal_masters(repo->keys, &epochs);

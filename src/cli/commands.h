@@ -31,6 +31,7 @@ extern const struct command command_key_change;
 extern const struct command command_key_remove;
 extern const struct command command_key_print;
 extern const struct command command_key_rotate;
+extern const struct command command_key_reseal;
 extern const struct command command_key_signing;
 extern const struct command command_help;
 extern const struct command command_version;

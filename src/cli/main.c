@@ -27,6 +27,7 @@ static const struct command *const commands[] = {
 	&command_key_remove,
 	&command_key_print,
 	&command_key_rotate,
+	&command_key_reseal,
 	&command_key_signing,
 	&command_help,
 	&command_version,

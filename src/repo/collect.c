@@ -235,11 +235,22 @@ static int find_ripe(struct collect *c, struct error *err)
 
 /* --- 2 to 4 ------------------------------------------------------------------------------------------- */
 
+/* Interrupted work that a master key sealed which is to be used no more is not kept. */
+static void give_up_old_work(struct collect *c)
+{
+	struct seal_by by;
+	for (size_t i = 0; i < c->unfinished.count; i++)
+		if (object_sealed_by(c->repo->store, SEAL_UNFINISHED, &c->unfinished.items[i].object, &by, NULL) == 0 && by.how == SEAL_BY_MASTER && by.epoch < c->options->reseal)
+			c->unfinished.items[i].kept = false;
+}
+
 static int look(struct collect *c, struct error *err)
 {
 	if (marks_read(&c->marks, c->repo, err) < 0 || collect_list_packs(c, err) < 0 || list_sessions(c, &c->sessions, err) < 0 ||
 	    refuse_other(&c->sessions, err) < 0 || unfinished_read(&c->unfinished, c->repo, c->options->keep_seconds, err) < 0 || find_ripe(c, err) < 0)
 		return -1;
+	if (c->options->reseal)
+		give_up_old_work(c);
 	struct pack_info *packs = (void *)c->packs.data;
 	for (size_t i = 0; i < c->packs.len / sizeof *packs; i++)
 		if (ids_have(&c->ripe, &packs[i].id))

@@ -14,6 +14,7 @@
 struct collect_options {
 	unsigned max_unused;       /* percent of what stays stored that may be unused: packs with dead chunks among living ones are rewritten until it is less. 100: none is */
 	uint64_t max_repack;       /* bytes of packs that are rewritten at the most */
+	unsigned reseal;           /* not 0: what master keys of epochs below it sealed is written anew too: packs (within max_repack, but always one), and all segments */
 	bool dry_run;              /* only tell what would be done; nothing is written */
 	uint64_t fence_seconds;    /* a session that was not refreshed for so long is given up */
 	uint64_t keep_seconds;     /* packs of interrupted backups stay so long after the last that was heard of them; 0: they go */
@@ -36,6 +37,7 @@ struct collect_report {
 	uint64_t dead_packs, dead_bytes;            /* hold nothing that is reached */
 	uint64_t moved_packs, moved_bytes;          /* rewritten: before ... */
 	uint64_t copied_bytes;                      /* ... and what was stored anew for them */
+	uint64_t resealed_packs, resealed_bytes;    /* of these, for the sake of their key */
 	uint64_t unused_bytes;                      /* of packs that stay: an estimate */
 	uint64_t deleted_packs, deleted_bytes;      /* 0 with dry_run */
 	uint64_t pending_packs, pending_bytes;      /* marked, to be deleted by a later collection */

@@ -194,6 +194,13 @@ static bool is_by_session(const struct segment *s)
 	return pack.how == SEAL_BY_SESSION;
 }
 
+/* By a master key that is to be used no more. The head is in clear; a false one costs writing a segment anew. */
+static bool is_sealed_before(const struct collect *c, const struct id *id)
+{
+	struct seal_by by;
+	return c->options->reseal && object_sealed_by(c->repo->store, SEAL_INDEX, id, &by, NULL) == 0 && by.how == SEAL_BY_MASTER && by.epoch < c->options->reseal;
+}
+
 static int look_at(struct rewrite *w, const struct id *id, struct error *err)
 {
 	CLEAN_BUF struct buf bytes = BUF_INIT;
@@ -204,7 +211,7 @@ static int look_at(struct rewrite *w, const struct id *id, struct error *err)
 	if (!there)
 		return 0;
 	w->c->report.segments_before++;
-	if (names_gone(w, &s))
+	if (names_gone(w, &s) || (is_sealed_before(w->c, id) && !is_of_living(w->c, &s)))
 		return replace(w, id, &s, err);
 	w->kept++;
 	if (s.chunk_count < SMALL_SEGMENT && !is_of_living(w->c, &s) && !is_by_session(&s))

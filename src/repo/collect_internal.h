@@ -26,6 +26,8 @@ struct pack_info {
 	uint32_t flags;
 	uint64_t live, total; /* raw bytes of its blocks */
 	enum seal_kind kind;  /* where PACK_INDEXED */
+	enum seal_how how;    /* likewise, and the epoch: which key sealed it */
+	uint16_t epoch;
 };
 
 struct collect {

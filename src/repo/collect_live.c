@@ -309,6 +309,8 @@ static int map_rows(struct collect *c, struct error *err)
 				continue;
 			p->flags |= PACK_INDEXED;
 			p->kind = pack.kind;
+			p->how = pack.how;
+			p->epoch = pack.epoch;
 		}
 	}
 	return 0;

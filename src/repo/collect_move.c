@@ -51,6 +51,11 @@ static int by_waste(const void *a, const void *b)
 	return (x->size > y->size) - (x->size < y->size);
 }
 
+static bool is_sealed_before(const struct pack_info *p, unsigned epoch)
+{
+	return p->how == SEAL_BY_MASTER && p->epoch < epoch;
+}
+
 struct choice {
 	struct pack_info **packs; /* that hold living chunks and may be rewritten */
 	size_t count, small[2];
@@ -117,6 +122,15 @@ int collect_choose(struct collect *c, struct error *err)
 		bool small = c->options->max_unused < 100 && p->size < SMALL_PACK && choice.small[p->kind == SEAL_PACK_META] >= SMALL_PACKS_MIN;
 		if ((wasteful || small) && choice.left >= p->size)
 			take(c, &choice, p);
+	}
+	/* Those that come first by waste are resealed first. The last one may go over the limit, or nothing would ever be done where the limit is small. */
+	for (size_t i = 0; i < choice.count && choice.left; i++) {
+		struct pack_info *p = choice.packs[i];
+		if (p->flags & PACK_MOVE || !is_sealed_before(p, c->options->reseal) || owner_of(c, p) == OWNER_LIVING)
+			continue;
+		take(c, &choice, p);
+		c->report.resealed_packs++;
+		c->report.resealed_bytes += p->size;
 	}
 	c->report.unused_bytes = choice.unused;
 	return 0;

@@ -41,19 +41,20 @@ static void key_path(const struct id *id, char ret[OBJECT_KEY_MAX])
 /* --- writing one ------------------------------------------------------------------- */
 
 /* key: label, time, way and cost; gets a new salt. */
-static int store_key(struct store *store, struct key_object *key, const uint8_t *masters, unsigned count, const struct repo_secret *secret, struct id *ret, struct error *err)
+static int store_key(struct store *store, struct key_object *key, const uint8_t *slots, unsigned count, unsigned first, const struct repo_secret *secret, struct id *ret, struct error *err)
 {
 	CLEAN_BUF struct buf bytes = BUF_INIT;
 	char path[OBJECT_KEY_MAX];
 	size_t aad;
 	struct id id;
 	key->wrapped.count = (uint8_t)count;
+	key->wrapped.first = (uint8_t)first;
 	/* The associated data holds the salt, so it must be known before the wrapping: seal_wrap_key keeps what stands there. */
 	seal_random(key->wrapped.salt, sizeof key->wrapped.salt);
 	key_object_encode(&bytes, key, &aad);
 	if (!buf_ok(&bytes))
 		return error_set(err, ERR_NOMEM, "write key: out of memory");
-	if (seal_wrap_key(&key->wrapped, masters, secret->data, secret->len, bytes.data, aad, err) < 0)
+	if (seal_wrap_key(&key->wrapped, slots, secret->data, secret->len, bytes.data, aad, err) < 0)
 		return -1;
 	buf_clear(&bytes);
 	key_object_encode(&bytes, key, &aad);
@@ -65,7 +66,7 @@ static int store_key(struct store *store, struct key_object *key, const uint8_t 
 	return 0;
 }
 
-int keys_write(struct store *store, const uint8_t *masters, unsigned count, const struct repo_secret *secret, const char *label, struct id *ret, struct error *err)
+int keys_write(struct store *store, const uint8_t *slots, unsigned count, unsigned first, const struct repo_secret *secret, const char *label, struct id *ret, struct error *err)
 {
 	struct key_object key = { .created = time_now(), .wrapped = { .how = secret->how } };
 	snprintf(key.label, sizeof key.label, "%s", label);
@@ -73,7 +74,7 @@ int keys_write(struct store *store, const uint8_t *masters, unsigned count, cons
 		key.wrapped.argon_passes = secret->cost.passes ? secret->cost.passes : SEAL_ARGON_PASSES;
 		key.wrapped.argon_memory_kib = secret->cost.memory_kib ? secret->cost.memory_kib : SEAL_ARGON_MEMORY_KIB;
 	}
-	return store_key(store, &key, masters, count, secret, ret, err);
+	return store_key(store, &key, slots, count, first, secret, ret, err);
 }
 
 /* --- reading all ------------------------------------------------------------------- */
@@ -96,6 +97,8 @@ static int most_masters_first(const void *a, const void *b)
 	const struct listed_key *x = a, *y = b;
 	if (x->key.wrapped.count != y->key.wrapped.count)
 		return x->key.wrapped.count > y->key.wrapped.count ? -1 : 1;
+	if (x->key.wrapped.first != y->key.wrapped.first)
+		return x->key.wrapped.first < y->key.wrapped.first ? -1 : 1;
 	return id_compare(&x->id, &y->id);
 }
 
@@ -157,12 +160,12 @@ static int take_first(void *cookie, const char *key, uint64_t size)
 }
 
 /* Whether the master keys are this repository's: an object of it authenticates, or it has none yet. A key object of another repository that was put here opens with the same secret. */
-static bool is_master_of(struct store *store, const struct id *repository, const uint8_t *masters, unsigned count)
+static bool is_master_of(struct store *store, const struct id *repository, const uint8_t *slots, unsigned count, unsigned first)
 {
 	static const enum seal_kind kinds[] = { SEAL_SNAPSHOT, SEAL_INDEX };
 	struct seal_keys *keys;
 	bool fits = true;
-	if (seal_keys_open(&keys, masters, count, repository, NULL) < 0)
+	if (seal_keys_open_slots(&keys, slots, count, first, repository, NULL) < 0)
 		return true;
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds && fits; i++) {
 		CLEAN_BUF struct buf bytes = BUF_INIT;
@@ -178,25 +181,27 @@ static bool is_master_of(struct store *store, const struct id *repository, const
 	return fits;
 }
 
-int keys_unlock(struct store *store, const struct id *repository, const struct repo_secret *secret, struct id *ret_key, uint8_t *ret_masters, unsigned *ret_count, struct error *err)
+int keys_unlock(struct store *store, const struct id *repository, const struct repo_secret *secret, struct id *ret_key, uint8_t *ret_slots, unsigned *ret_count, unsigned *ret_first,
+                struct error *err)
 {
 	CLEAN(listed_keys_done) struct listed_keys list = { 0 };
-	uint8_t masters[SEAL_EPOCHS_MAX * SEAL_KEY_SIZE];
+	uint8_t masters[SEAL_SLOTS_MAX * SEAL_KEY_SIZE];
 	bool opened = false;
 	if (list_keys(store, &list, err) < 0)
 		return -1;
 	if (list.count + list.damaged == 0)
 		return error_set(err, ERR_CORRUPT, "open repository %s: it has no keys; restore its folder keys/ from a copy", store->location);
 	for (size_t i = 0; i < list.count; i++) {
-		unsigned count = list.items[i].key.wrapped.count;
+		unsigned count = list.items[i].key.wrapped.count, first = list.items[i].key.wrapped.first;
 		bool ok;
 		if (open_key(&list.items[i], secret, masters, &ok, err) < 0)
 			return -1;
-		bool fits = ok && (list.count == 1 || is_master_of(store, repository, masters, count));
+		bool fits = ok && (list.count == 1 || is_master_of(store, repository, masters, count, first));
 		if (ok && (fits || !opened)) {
-			memcpy(ret_masters, masters, (size_t)count * SEAL_KEY_SIZE);
+			memcpy(ret_slots, masters, (size_t)seal_slots(count, first) * SEAL_KEY_SIZE);
 			*ret_key = list.items[i].id;
 			*ret_count = count;
+			*ret_first = first;
 			opened = true;
 		}
 		explicit_bzero(masters, sizeof masters);
@@ -234,11 +239,22 @@ int repo_keys(struct repo *r, repo_key_fn fn, void *cookie, struct error *err)
 	return 0;
 }
 
+struct slots {
+	uint8_t b[SEAL_SLOTS_MAX * SEAL_KEY_SIZE];
+};
+
+static void slots_wipe(struct slots *m)
+{
+	explicit_bzero(m, sizeof *m);
+}
+
 int repo_key_add(struct repo *r, const struct repo_secret *secret, const char *label, struct id *ret, struct error *err)
 {
-	unsigned count;
-	const uint8_t *masters = seal_masters(r->keys, &count);
-	return keys_write(r->store, masters, count, secret, label, ret, err);
+	CLEAN(slots_wipe) struct slots slots;
+	unsigned count, first = seal_first(r->keys);
+	seal_masters(r->keys, &count);
+	seal_slots_of(r->keys, first, slots.b);
+	return keys_write(r->store, slots.b, count, first, secret, label, ret, err);
 }
 
 static int remove_key(struct store *store, const struct id *id, struct error *err)
@@ -277,19 +293,10 @@ int repo_key_remove(struct repo *r, const struct id *id, struct error *err)
 
 /* --- a new master key ---------------------------------------------------------------- */
 
-struct masters {
-	uint8_t b[SEAL_EPOCHS_MAX * SEAL_KEY_SIZE];
-};
-
-static void masters_wipe(struct masters *m)
-{
-	explicit_bzero(m, sizeof *m);
-}
-
 /* Which of the secrets opens which key. */
 static int match_secrets(struct listed_keys *list, const struct repo_secret *secrets, size_t count, struct error *err)
 {
-	CLEAN(masters_wipe) struct masters scratch;
+	CLEAN(slots_wipe) struct slots scratch;
 	for (size_t i = 0; i < list->count; i++)
 		for (size_t s = 0; s < count && !list->items[i].secret; s++) {
 			bool ok;
@@ -303,7 +310,7 @@ static int match_secrets(struct listed_keys *list, const struct repo_secret *sec
 		for (size_t i = 0; i < list->count; i++)
 			used |= list->items[i].secret == &secrets[s];
 		if (!used)
-			return error_set(err, ERR_AUTH, "change the master key: one of the other passwords or key files (number %zu) opens no key", s);
+			return error_set(err, ERR_AUTH, "one of the other passwords or key files (number %zu) opens no key", s);
 	}
 	return 0;
 }
@@ -333,22 +340,25 @@ static int refuse_lost(const struct listed_keys *list, struct error *err)
 int repo_key_rotate(struct repo *r, const struct repo_secret *secrets, size_t count, bool revoke, repo_rotate_fn fn, void *cookie, struct error *err)
 {
 	CLEAN(listed_keys_done) struct listed_keys list = { 0 };
-	CLEAN(masters_wipe) struct masters masters;
-	unsigned epochs;
-	const uint8_t *now_held = seal_masters(r->keys, &epochs);
+	CLEAN(slots_wipe) struct slots slots;
+	unsigned epochs, first = seal_first(r->keys);
+	seal_masters(r->keys, &epochs);
 	if (epochs == SEAL_EPOCHS_MAX)
 		return error_set(err, ERR_INVALID, "change the master key: it was changed %u times, which is as often as can be; copy the repository into a new one", epochs - 1);
 	if (list_keys(r->store, &list, err) < 0 || refuse_unread(&list, err) < 0 || match_secrets(&list, secrets, count, err) < 0 || (!revoke && refuse_lost(&list, err) < 0))
 		return -1;
-	memcpy(masters.b, now_held, (size_t)epochs * SEAL_KEY_SIZE);
-	seal_random(masters.b + (size_t)epochs * SEAL_KEY_SIZE, SEAL_KEY_SIZE);
+	seal_slots_of(r->keys, first, slots.b);
+	uint8_t *fresh = slots.b + (size_t)(epochs - first) * SEAL_KEY_SIZE;
+	if (first) /* what all epochs share goes behind it */
+		memmove(fresh + SEAL_KEY_SIZE, fresh, 3u * SEAL_KEY_SIZE);
+	seal_random(fresh, SEAL_KEY_SIZE);
 	/* All new ones first: an interruption leaves both, and whoever opens takes the new one. */
 	for (size_t i = 0; i < list.count; i++) {
 		struct listed_key *item = &list.items[i];
 		struct id id;
 		if (!item->secret)
 			continue;
-		if (store_key(r->store, &item->key, masters.b, epochs + 1, item->secret, &id, err) < 0)
+		if (store_key(r->store, &item->key, slots.b, epochs + 1, first, item->secret, &id, err) < 0)
 			return error_add(err, "change the master key");
 		fn(cookie, &item->id, &id, &item->key);
 	}
@@ -359,5 +369,64 @@ int repo_key_rotate(struct repo *r, const struct repo_secret *secrets, size_t co
 		if (!item->secret)
 			fn(cookie, &item->id, NULL, &item->key);
 	}
+	return 0;
+}
+
+/* --- without the old ones ---------------------------------------------------------------- */
+
+/* The new key object for this secret, unless there is one already that holds no more than it should. */
+static int write_reduced(struct repo *r, const struct listed_keys *list, const struct repo_secret *secret, unsigned first, struct listed_key *model, struct id *ret, bool *ret_written, struct error *err)
+{
+	CLEAN(slots_wipe) struct slots slots;
+	unsigned epochs;
+	seal_masters(r->keys, &epochs);
+	*ret_written = false;
+	for (size_t i = 0; i < list->count; i++)
+		if (list->items[i].secret == secret && list->items[i].key.wrapped.count == epochs && list->items[i].key.wrapped.first >= first) {
+			*ret = list->items[i].id;
+			return 0;
+		}
+	seal_slots_of(r->keys, first, slots.b);
+	*ret_written = true;
+	return store_key(r->store, &model->key, slots.b, epochs, first, secret, ret, err);
+}
+
+static int drop_for(struct repo *r, struct listed_keys *list, const struct repo_secret *secret, unsigned first, repo_rotate_fn fn, void *cookie, struct error *err)
+{
+	struct listed_key *model = NULL;
+	struct id id;
+	bool written;
+	for (size_t i = list->count; i-- > 0;) /* the first has the most master keys */
+		if (list->items[i].secret == secret)
+			model = &list->items[i];
+	if (!model)
+		return 0;
+	if (write_reduced(r, list, secret, first, model, &id, &written, err) < 0)
+		return error_add(err, "drop old master keys");
+	for (size_t i = 0; i < list->count; i++) {
+		struct listed_key *item = &list->items[i];
+		if (item->secret != secret || id_equal(&item->id, &id))
+			continue;
+		if (remove_key(r->store, &item->id, err) < 0)
+			return error_add(err, "drop old master keys: a key without them is there, but the one before could not be taken away");
+		if (id_equal(&item->id, &r->key))
+			r->key = id;
+		fn(cookie, &item->id, &id, &item->key);
+	}
+	return 0;
+}
+
+int repo_key_drop(struct repo *r, const struct repo_secret *secrets, size_t count, unsigned first, repo_rotate_fn fn, void *cookie, struct error *err)
+{
+	CLEAN(listed_keys_done) struct listed_keys list = { 0 };
+	unsigned epochs;
+	seal_masters(r->keys, &epochs);
+	if (list_keys(r->store, &list, err) < 0 || refuse_unread(&list, err) < 0 || match_secrets(&list, secrets, count, err) < 0)
+		return -1;
+	if (list.count && list.items[0].key.wrapped.count > epochs)
+		return error_set(err, ERR_BUSY, "drop old master keys: the master key has been changed again meanwhile; run the command once more");
+	for (size_t i = 0; i < count; i++)
+		if (drop_for(r, &list, &secrets[i], first, fn, cookie, err) < 0)
+			return -1;
 	return 0;
 }

@@ -54,49 +54,97 @@ static bool is_zero(const uint8_t *p, size_t len)
 	return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
 }
 
-int object_write(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, const struct id *session, const void *payload,
-                 size_t len, struct error *err)
+/* Where sealed bytes go: into an object that grows in the store, or into memory. */
+struct sink {
+	struct store_put *put;
+	struct buf *bytes;
+};
+
+static int sink_add(const struct sink *s, const void *data, size_t len, struct error *err)
+{
+	if (s->put)
+		return s->put->store->ops->put_append(s->put, data, len, err);
+	buf_add(s->bytes, data, len);
+	return buf_ok(s->bytes) ? 0 : error_set(err, ERR_NOMEM, "seal an object: out of memory");
+}
+
+/* The plaintext: session, length, payload, padding. */
+static int make_plain(const struct id *session, const void *payload, size_t len, struct buf *ret, struct error *err)
+{
+	buf_add(ret, session->b, ID_SIZE);
+	buf_add_le64(ret, len);
+	buf_add(ret, payload, len);
+	size_t whole = (size_t)padded(ret->len);
+	uint8_t *pad = buf_reserve(ret, whole - ret->len);
+	if (!pad)
+		return error_set(err, ERR_NOMEM, "seal an object: out of memory");
+	memset(pad, 0, whole - ret->len);
+	ret->len = whole;
+	return 0;
+}
+
+static int seal_object(const struct sink *sink, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, const struct id *session, const struct buf *plain, struct error *err)
 {
 	CLEAN(seal_cipher_cleanup) struct seal_cipher *cipher = NULL;
-	CLEAN_BUF struct buf plain = BUF_INIT;
 	CLEAN_FREE uint8_t *sealed = malloc(OBJECT_MESSAGE + SEAL_TAG_SIZE);
-	char key[OBJECT_KEY_MAX];
-	object_key(kind, id, key);
-	buf_add(&plain, session->b, ID_SIZE);
-	buf_add_le64(&plain, len);
-	buf_add(&plain, payload, len);
-	size_t whole = (size_t)padded(plain.len);
-	uint8_t *pad = buf_reserve(&plain, whole - plain.len);
-	if (!sealed || !pad)
-		return error_set(err, ERR_NOMEM, "write %s: out of memory", key);
-	memset(pad, 0, whole - plain.len);
-	plain.len = whole;
 	struct seal_by by = seal_current(keys);
+	uint8_t head[OBJECT_HEADER_SIZE] = { 0 };
+	if (!sealed)
+		return error_set(err, ERR_NOMEM, "seal an object: out of memory");
 	if (seal_cipher_new(&cipher, keys, &by, kind, id, err) < 0)
 		return -1;
-
-	uint8_t head[OBJECT_HEADER_SIZE] = { 0 };
 	memcpy(head, magic, 8);
 	put_le16(head + 8, head_by_version(&by));
 	head[10] = (uint8_t)kind;
 	head_by_encode(head + 11, &by);
 	memcpy(head + 16, id->b, ID_SIZE);
 	memcpy(head + 48, session->b, ID_SIZE);
-	struct store_put *put = NULL;
-	if (store->ops->put_begin(store, key, whole + OBJECT_HEADER_SIZE, &put, err) < 0)
+	if (sink_add(sink, head, sizeof head, err) < 0)
 		return -1;
-	bool ok = store->ops->put_append(put, head, sizeof head, err) == 0;
 	uint64_t counter = 0;
-	for (size_t at = 0; ok && at < whole; at += OBJECT_MESSAGE, counter++) {
-		size_t n = whole - at < OBJECT_MESSAGE ? whole - at : OBJECT_MESSAGE;
-		ok = seal_encrypt(cipher, counter, plain.data + at, n, sealed, err) == 0 &&
-		     store->ops->put_append(put, sealed, n + SEAL_TAG_SIZE, err) == 0;
+	for (size_t at = 0; at < plain->len; at += OBJECT_MESSAGE, counter++) {
+		size_t n = plain->len - at < OBJECT_MESSAGE ? plain->len - at : OBJECT_MESSAGE;
+		if (seal_encrypt(cipher, counter, plain->data + at, n, sealed, err) < 0 || sink_add(sink, sealed, n + SEAL_TAG_SIZE, err) < 0)
+			return -1;
 	}
-	if (!ok) {
-		store->ops->put_abort(put);
+	return 0;
+}
+
+static void plain_done(struct buf *plain)
+{
+	if (plain->data)
+		explicit_bzero(plain->data, plain->len);
+	buf_done(plain);
+}
+
+int object_write(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, const struct id *session, const void *payload,
+                 size_t len, struct error *err)
+{
+	CLEAN(plain_done) struct buf plain = BUF_INIT;
+	struct sink sink = { 0 };
+	char key[OBJECT_KEY_MAX];
+	object_key(kind, id, key);
+	if (make_plain(session, payload, len, &plain, err) < 0)
+		return error_add(err, "write %s", key);
+	if (store->ops->put_begin(store, key, plain.len + OBJECT_HEADER_SIZE, &sink.put, err) < 0)
+		return -1;
+	if (seal_object(&sink, keys, kind, id, session, &plain, err) < 0) {
+		store->ops->put_abort(sink.put);
 		return -1;
 	}
-	return store->ops->put_commit(put, err);
+	return store->ops->put_commit(sink.put, err);
+}
+
+int object_replace(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, const struct id *session, const void *payload, size_t len, struct error *err)
+{
+	CLEAN(plain_done) struct buf plain = BUF_INIT;
+	CLEAN_BUF struct buf sealed = BUF_INIT;
+	struct sink sink = { .bytes = &sealed };
+	char key[OBJECT_KEY_MAX];
+	object_key(kind, id, key);
+	if (make_plain(session, payload, len, &plain, err) < 0 || seal_object(&sink, keys, kind, id, session, &plain, err) < 0)
+		return error_add(err, "seal %s anew", key);
+	return store_replace(store, key, sealed.data, sealed.len, err);
 }
 
 static int check_head(const uint8_t *head, enum seal_kind kind, const struct id *id, const char *key, struct seal_by *ret, struct error *err)
@@ -174,4 +222,18 @@ int object_open(const struct seal_keys *keys, enum seal_kind kind, const struct 
 	buf_clear(ret);
 	buf_add(ret, plain.data + INNER_HEAD, (size_t)len);
 	return buf_ok(ret) ? 0 : error_set(err, ERR_NOMEM, "read %s: out of memory", key);
+}
+
+int object_sealed_by(struct store *store, enum seal_kind kind, const struct id *id, struct seal_by *ret, struct error *err)
+{
+	uint8_t head[OBJECT_HEADER_SIZE];
+	char key[OBJECT_KEY_MAX];
+	struct id session;
+	object_key(kind, id, key);
+	if (store->ops->get(store, key, 0, head, sizeof head, err) < 0)
+		return -1;
+	memcpy(session.b, head + 48, ID_SIZE);
+	if (!head_by_decode(ret, get_le16(head + 8), head + 11, &session))
+		return error_set(err, ERR_CORRUPT, "%s is damaged: its head makes no sense", key);
+	return 0;
 }

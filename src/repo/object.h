@@ -27,6 +27,9 @@ bool object_id_of_key(const char *key, struct id *ret);
 int object_write(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, const struct id *session, const void *payload,
                  size_t len, struct error *err);
 
+/* Seals it once more, by the key that is current now, in the place of the object that is there (store_replace): the same session and payload under the same id. */
+int object_replace(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, const struct id *session, const void *payload, size_t len, struct error *err);
+
 /* Replaces *ret by the payload. ret_session may be NULL. Objects over max bytes are refused before anything is allocated. */
 int object_read(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, size_t max, struct id *ret_session, struct buf *ret,
                 struct error *err);
@@ -34,6 +37,9 @@ int object_read(struct store *store, const struct seal_keys *keys, enum seal_kin
 /* The same, and which key sealed it: of what a session's own key sealed (indexes, snapshots, sessions only; another kind is ERR_CORRUPT) nothing may be relied on. */
 int object_read_by(struct store *store, const struct seal_keys *keys, enum seal_kind kind, const struct id *id, size_t max, struct id *ret_session, struct seal_by *ret_by,
                    struct buf *ret, struct error *err);
+
+/* Which key an object says that it is sealed by, from its head; of a pack too. ERR_NOT_FOUND: there is none. */
+int object_sealed_by(struct store *store, enum seal_kind kind, const struct id *id, struct seal_by *ret, struct error *err);
 
 /* The same of an object that is at hand as it lies in the store. */
 int object_open(const struct seal_keys *keys, enum seal_kind kind, const struct id *id, const struct buf *object, struct id *ret_session, struct seal_by *ret_by, struct buf *ret,

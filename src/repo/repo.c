@@ -110,7 +110,7 @@ static int write_first(struct store *store, const struct repo_header *header, co
 	seal_random(master, sizeof master);
 	repo_header_encode(bytes, header);
 	/* The header comes last: what is interrupted before it is no repository. */
-	int done = keys_write(store, master, 1, secret, label, &key, err);
+	int done = keys_write(store, master, 1, 0, secret, label, &key, err);
 	explicit_bzero(master, sizeof master);
 	if (done == 0 && header->lock)
 		done = locks_verify_first(store, &key, header, err);
@@ -185,14 +185,14 @@ int repo_open(struct repo **ret, const char *location, const struct repo_secret 
 
 static int unlock(struct repo *r, const struct repo_secret *secret, struct error *err)
 {
-	uint8_t masters[SEAL_EPOCHS_MAX * SEAL_KEY_SIZE];
-	unsigned count;
+	uint8_t slots[SEAL_SLOTS_MAX * SEAL_KEY_SIZE];
+	unsigned count, first;
 	if (secret->write_only)
 		return writers_open(r, secret->data, secret->len, err);
-	if (keys_unlock(r->store, &r->header.repository, secret, &r->key, masters, &count, err) < 0)
+	if (keys_unlock(r->store, &r->header.repository, secret, &r->key, slots, &count, &first, err) < 0)
 		return -1;
-	int opened = seal_keys_open(&r->keys, masters, count, &r->header.repository, err);
-	explicit_bzero(masters, sizeof masters);
+	int opened = seal_keys_open_slots(&r->keys, slots, count, first, &r->header.repository, err);
+	explicit_bzero(slots, sizeof slots);
 	if (opened == 0)
 		writers_find_sessions(r);
 	return opened;

@@ -84,6 +84,10 @@ int repo_key_remove(struct repo *r, const struct id *id, struct error *err);
 typedef void (*repo_rotate_fn)(void *cookie, const struct id *before, const struct id *after, const struct key_object *key);
 int repo_key_rotate(struct repo *r, const struct repo_secret *secrets, size_t count, bool revoke, repo_rotate_fn fn, void *cookie, struct error *err);
 
+/* The master keys below epoch first are dropped from the key objects that the secrets open, so that these open nothing any more that is sealed by them: repo/reseal.h says when that may be. fn:
+ * of each key object that was made anew. */
+int repo_key_drop(struct repo *r, const struct repo_secret *secrets, size_t count, unsigned first, repo_rotate_fn fn, void *cookie, struct error *err);
+
 /* --- snapshots ------------------------------------------------------------------ */
 struct snapshot_entry {
 	struct id id;

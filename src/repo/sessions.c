@@ -244,6 +244,21 @@ int own_session_note_unfinished(struct own_session *s, struct error *err)
 	return unfinished_note(s->repo, &s->id, &s->document, err);
 }
 
+/* The key object that opened the repository is still there: a change of the master key takes away those before it. */
+static int check_key(struct repo *repo, struct error *err)
+{
+	char key[OBJECT_KEY_MAX], hex[ID_HEX_SIZE];
+	bool found;
+	uint64_t size;
+	if (seal_is_write_only(repo->keys))
+		return 0;
+	id_to_hex(&repo->key, hex);
+	snprintf(key, sizeof key, "keys/%s", hex);
+	if (repo->store->ops->stat(repo->store, key, &found, &size, err) < 0)
+		return error_add(err, "begin a session");
+	return found ? 0 : error_set(err, ERR_AUTH, "begin a session: the key that opened the repository was changed or taken away this moment; run the command again");
+}
+
 int own_session_begin(struct own_session **ret, struct repo *repo, enum session_work work, const char *host, struct error *err)
 {
 	CLEAN(own_session_cleanup) struct own_session *s = calloc(1, sizeof *s);
@@ -262,7 +277,8 @@ int own_session_begin(struct own_session **ret, struct repo *repo, enum session_
 		return error_add(err, "begin a session in repository %s", repo->store->location);
 	if (describe(s, work, host, err) < 0 || write_document(s, &s->object, err) < 0)
 		return error_add(err, "begin a session in repository %s", repo->store->location);
-	if (start_keeper(s, err) < 0) {
+	/* In this order: whoever drops old master keys looks for sessions that began before the keys were changed, and afterwards none may begin that knows no newer one. */
+	if (check_key(repo, err) < 0 || start_keeper(s, err) < 0) {
 		delete_object(s, &s->object);
 		return -1;
 	}

@@ -106,6 +106,10 @@ int seal_cipher_new(struct seal_cipher **ret, const struct seal_keys *k, const s
 	if (by->how == SEAL_BY_MASTER && by->epoch >= k->epochs)
 		return error_set(err, ERR_AUTH, "sealed by master key %u; the key that opened the repository knows only %u: the master key was changed since, use a key that was kept or added then",
 		                 by->epoch + 1u, k->epochs);
+	/* What was dropped is zeros, by which anybody could seal. */
+	if (by->how == SEAL_BY_MASTER && by->epoch < k->first)
+		return error_set(err, ERR_AUTH, "sealed by master key %u, which was dropped when all was sealed anew: written since by a program that had opened the repository before, or brought back by the storage",
+		                 by->epoch + 1u);
 	CLEAN(seal_cipher_cleanup) struct seal_cipher *c = calloc(1, sizeof *c);
 	int bad = object_key(k, by->how == SEAL_BY_SESSION ? objects : k->objects[by->epoch], kind, object, key, err) || (c && aead_new(&c->ctx, k->aead, key, err));
 	sodium_memzero(key, sizeof key);

@@ -15,6 +15,7 @@ struct seal_keys {
 	uint8_t cut[SEAL_KEY_SIZE];
 	uint8_t objects[SEAL_EPOCHS_MAX][SEAL_KEY_SIZE]; /* by epoch */
 	unsigned epochs; /* 0: opened write-only */
+	unsigned first;  /* masters and objects below it are zeros: dropped */
 	struct id repository;
 	struct session_keys *sessions; /* session.c */
 	/* Fetched once: a fetch by name costs more than a small message. */

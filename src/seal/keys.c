@@ -65,21 +65,40 @@ static int derive(struct seal_keys *k, unsigned epoch, const char *info, uint8_t
 
 int seal_keys_open(struct seal_keys **ret, const uint8_t *masters, unsigned count, const struct id *repository, struct error *err)
 {
-	if (count < 1 || count > SEAL_EPOCHS_MAX)
+	return seal_keys_open_slots(ret, masters, count, 0, repository, err);
+}
+
+/* The keys that all epochs share come from the first master key, or stand for themselves where that was dropped. */
+static int shared_keys(struct seal_keys *k, const uint8_t *slots, struct error *err)
+{
+	const uint8_t *shared = slots + (size_t)(k->epochs - k->first) * SEAL_KEY_SIZE;
+	if (!k->first)
+		return derive(k, 0, "twofold chunk id data", k->chunk_ids[CHUNK_DATA], err) || derive(k, 0, "twofold chunk id metadata", k->chunk_ids[CHUNK_META], err) ||
+		                       derive(k, 0, "twofold cutting", k->cut, err)
+		               ? -1
+		               : 0;
+	memcpy(k->chunk_ids[CHUNK_DATA], shared, SEAL_KEY_SIZE);
+	memcpy(k->chunk_ids[CHUNK_META], shared + SEAL_KEY_SIZE, SEAL_KEY_SIZE);
+	memcpy(k->cut, shared + 2u * SEAL_KEY_SIZE, SEAL_KEY_SIZE);
+	return 0;
+}
+
+int seal_keys_open_slots(struct seal_keys **ret, const uint8_t *slots, unsigned count, unsigned first, const struct id *repository, struct error *err)
+{
+	if (count < 1 || count > SEAL_EPOCHS_MAX || first >= count)
 		return error_set(err, ERR_INVALID, "a repository has 1 to %u master keys, not %u", SEAL_EPOCHS_MAX, count);
 	/* Where the limit for locked memory is used up this is still wiped and kept out of core files. */
 	CLEAN(seal_keys_cleanup) struct seal_keys *k = sodium_malloc(sizeof *k);
 	if (!k)
 		return error_set(err, ERR_NOMEM, "out of memory for keys");
 	memset(k, 0, sizeof *k);
-	memcpy(k->masters, masters, (size_t)count * SEAL_KEY_SIZE);
+	memcpy(k->masters[first], slots, (size_t)(count - first) * SEAL_KEY_SIZE);
 	k->epochs = count;
+	k->first = first;
 	k->repository = *repository;
-	if (aead_fetch(&k->aead, err) || hkdf_fetch(&k->hkdf, err) ||
-	    derive(k, 0, "twofold chunk id data", k->chunk_ids[CHUNK_DATA], err) ||
-	    derive(k, 0, "twofold chunk id metadata", k->chunk_ids[CHUNK_META], err) || derive(k, 0, "twofold cutting", k->cut, err))
+	if (aead_fetch(&k->aead, err) || hkdf_fetch(&k->hkdf, err) || shared_keys(k, slots, err))
 		return -1;
-	for (unsigned e = 0; e < count; e++)
+	for (unsigned e = first; e < count; e++)
 		if (derive(k, e, "twofold objects", k->objects[e], err))
 			return -1;
 	if (session_keys_new(&k->sessions, err) < 0)
@@ -129,6 +148,22 @@ void seal_keys_free(struct seal_keys *k)
 void seal_cut_key(const struct seal_keys *k, uint8_t ret[32])
 {
 	memcpy(ret, k->cut, SEAL_KEY_SIZE);
+}
+
+unsigned seal_first(const struct seal_keys *k)
+{
+	return k->first;
+}
+
+void seal_slots_of(const struct seal_keys *k, unsigned first, uint8_t *ret)
+{
+	uint8_t *shared = ret + (size_t)(k->epochs - first) * SEAL_KEY_SIZE;
+	memcpy(ret, k->masters[first], (size_t)(k->epochs - first) * SEAL_KEY_SIZE);
+	if (!first)
+		return;
+	memcpy(shared, k->chunk_ids[CHUNK_DATA], SEAL_KEY_SIZE);
+	memcpy(shared + SEAL_KEY_SIZE, k->chunk_ids[CHUNK_META], SEAL_KEY_SIZE);
+	memcpy(shared + 2u * SEAL_KEY_SIZE, k->cut, SEAL_KEY_SIZE);
 }
 
 const uint8_t *seal_masters(const struct seal_keys *k, unsigned *ret_count)

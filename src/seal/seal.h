@@ -66,7 +66,19 @@ void seal_random(void *ret, size_t len);
 /* Once, before anything else, from one thread. */
 int seal_init(struct error *err);
 
-/* masters: count keys of SEAL_KEY_SIZE bytes, by epoch; chunk ids and cutting come from the first, new objects are sealed by the last. */
+/* What key objects hold, 32 bytes each: the master keys of epochs first to count - 1; and, where first is not 0, so that those before it were dropped, the two keys of chunk ids and the
+ * cutting key, which came from the first master key. */
+#define SEAL_SLOTS_MAX (SEAL_EPOCHS_MAX + 3u)
+static inline unsigned seal_slots(unsigned count, unsigned first)
+{
+	return first ? count - first + 3 : count;
+}
+int seal_keys_open_slots(struct seal_keys **ret, const uint8_t *slots, unsigned count, unsigned first, const struct id *repository, struct error *err);
+/* The same as k holds it, without epochs below first. ret: room for SEAL_SLOTS_MAX keys; wipe it. */
+void seal_slots_of(const struct seal_keys *k, unsigned first, uint8_t *ret);
+/* The first epoch that k holds the master key of. */
+unsigned seal_first(const struct seal_keys *k);
+/* masters: count keys of SEAL_KEY_SIZE bytes, by epoch, none dropped; chunk ids and cutting come from the first, new objects are sealed by the last. */
 int seal_keys_open(struct seal_keys **ret, const uint8_t *masters, unsigned count, const struct id *repository, struct error *err);
 void seal_keys_free(struct seal_keys *k);
 DEFINE_CLEAN(seal_keys, seal_keys_free)
@@ -177,7 +189,8 @@ struct seal_wrapped {
 	uint32_t argon_memory_kib;   /* passphrase: m */
 	uint8_t salt[32];            /* Argon2id takes the first 16 bytes */
 	uint8_t count;               /* master keys, 1 to SEAL_EPOCHS_MAX */
-	uint8_t sealed[SEAL_EPOCHS_MAX * SEAL_KEY_SIZE + SEAL_TAG_SIZE]; /* of count keys and a tag; ChaCha20-Poly1305, nonce zero (the key is used once), AAD below */
+	uint8_t first;               /* those of epochs below it were dropped; less than count */
+	uint8_t sealed[SEAL_SLOTS_MAX * SEAL_KEY_SIZE + SEAL_TAG_SIZE]; /* of seal_slots(count, first) keys and a tag; ChaCha20-Poly1305, nonce zero (the key is used once), AAD below */
 };
 
 #define SEAL_ARGON_PASSES 3u
@@ -195,11 +208,11 @@ struct seal_argon {
  * Takes one pass, so about 0.1 s. */
 int seal_argon_measure(struct seal_argon *ret, struct error *err);
 
-/* aad/aad_len: bytes bound to the wrapping (the key object's header). secret: the passphrase's bytes, or a key file's 32. masters: .count keys. Fills .sealed; the caller has set the rest, .salt
+/* aad/aad_len: bytes bound to the wrapping (the key object's header). secret: the passphrase's bytes, or a key file's 32. masters: as many keys as seal_slots says. Fills .sealed; the caller has set the rest, .salt
  * (random) too, since the associated data holds them. */
 int seal_wrap_key(struct seal_wrapped *ret, const uint8_t *masters, const void *secret, size_t secret_len, const void *aad,
                   size_t aad_len, struct error *err);
-/* Gives w->count keys. ret_ok false: another secret (not an error). */
+/* Gives seal_slots(w->count, w->first) keys. ret_ok false: another secret (not an error). */
 int seal_unwrap_key(const struct seal_wrapped *w, const void *secret, size_t secret_len, const void *aad, size_t aad_len,
                     uint8_t *ret_masters, bool *ret_ok, struct error *err);
 

@@ -602,6 +602,49 @@ static int start(void **state)
 	return seal_init(NULL);
 }
 
+/* Ids and cuts stay, what the dropped one sealed does not open, and nobody can seal in its name. */
+static void master_keys_are_dropped(void **state)
+{
+	(void)state;
+	uint8_t masters[3 * SEAL_KEY_SIZE], slots[SEAL_SLOTS_MAX * SEAL_KEY_SIZE], again[SEAL_SLOTS_MAX * SEAL_KEY_SIZE], cut[2][32], sealed[21], plain[5];
+	CLEAN(seal_keys_cleanup) struct seal_keys *all = NULL;
+	CLEAN(seal_keys_cleanup) struct seal_keys *left = NULL;
+	CLEAN(seal_cipher_cleanup) struct seal_cipher *c = NULL;
+	CLEAN(seal_cipher_cleanup) struct seal_cipher *other = NULL;
+	struct id ids[2][2], repository = { { 3 } }, object = { { 7 } };
+	for (size_t i = 0; i < sizeof masters; i++)
+		masters[i] = (uint8_t)(i * 5 + 1);
+	assert_int_equal(seal_keys_open(&all, masters, 3, &repository, NULL), 0);
+	seal_slots_of(all, 2, slots);
+	assert_memory_equal(slots, masters + 2 * SEAL_KEY_SIZE, SEAL_KEY_SIZE);
+	assert_int_equal(seal_slots(3, 2), 4);
+	assert_int_equal(seal_keys_open_slots(&left, slots, 3, 3, &repository, NULL), -1);
+	assert_int_equal(seal_keys_open_slots(&left, slots, 3, 2, &repository, NULL), 0);
+	assert_int_equal(seal_first(left), 2);
+	seal_slots_of(left, 2, again);
+	assert_memory_equal(slots, again, 4 * SEAL_KEY_SIZE);
+	for (int k = 0; k < 2; k++) {
+		seal_cut_key(k ? left : all, cut[k]);
+		seal_chunk_id(k ? left : all, CHUNK_DATA, "chunk", 5, &ids[k][0]);
+		seal_chunk_id(k ? left : all, CHUNK_META, "chunk", 5, &ids[k][1]);
+	}
+	assert_memory_equal(cut[0], cut[1], sizeof cut[0]);
+	assert_memory_equal(ids[0], ids[1], sizeof ids[0]);
+	struct seal_by now = seal_current(left);
+	assert_int_equal(now.epoch, 2);
+	assert_int_equal(seal_cipher_new(&c, all, &now, SEAL_LOG, &object, NULL), 0);
+	assert_int_equal(seal_encrypt(c, 0, "hello", 5, sealed, NULL), 0);
+	assert_int_equal(seal_cipher_new(&other, left, &now, SEAL_LOG, &object, NULL), 0);
+	assert_int_equal(seal_decrypt(other, 0, sealed, sizeof sealed, plain, NULL), 0);
+	for (uint16_t e = 0; e < 2; e++) {
+		struct seal_by by = { .epoch = e };
+		struct error err = { 0 };
+		seal_cipher_free(TAKE(other));
+		assert_int_equal(seal_cipher_new(&other, left, &by, SEAL_LOG, &object, &err), -1);
+		assert_int_equal(err.kind, ERR_AUTH);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -623,6 +666,7 @@ int main(void)
 		cmocka_unit_test(frozen_keys_unwrap),
 		cmocka_unit_test(hostile_parameters_are_refused),
 		cmocka_unit_test(master_keys_follow_each_other),
+		cmocka_unit_test(master_keys_are_dropped),
 	};
 	return cmocka_run_group_tests(tests, start, NULL);
 }

@@ -13,7 +13,7 @@ struct wrap_key {
 };
 
 struct masters {
-	uint8_t b[SEAL_EPOCHS_MAX * SEAL_KEY_SIZE];
+	uint8_t b[SEAL_SLOTS_MAX * SEAL_KEY_SIZE];
 };
 
 static void masters_wipe(struct masters *m)
@@ -71,11 +71,11 @@ int seal_wrap_key(struct seal_wrapped *ret, const uint8_t *masters, const void *
 		return error_set(err, ERR_INVALID, "a key file has %d bytes, not %zu", SEAL_KEY_SIZE, secret_len);
 	if (w.how != SEAL_WRAP_KEYFILE && w.how != SEAL_WRAP_PASSPHRASE)
 		return error_set(err, ERR_INVALID, "way %d of wrapping a key is unknown", (int)w.how);
-	if (w.count < 1 || w.count > SEAL_EPOCHS_MAX)
+	if (w.count < 1 || w.count > SEAL_EPOCHS_MAX || w.first >= w.count)
 		return error_set(err, ERR_INVALID, "wrap %u master keys: at most %u", w.count, SEAL_EPOCHS_MAX);
 	if (w.how == SEAL_WRAP_PASSPHRASE && check_argon(&w, ERR_INVALID, err))
 		return -1;
-	size_t len = (size_t)w.count * SEAL_KEY_SIZE;
+	size_t len = (size_t)seal_slots(w.count, w.first) * SEAL_KEY_SIZE;
 	CLEAN(evp_cipher_ctx_cleanup) EVP_CIPHER_CTX *ctx = NULL;
 	if (context_of(&w, secret, secret_len, &ctx, err) || aead_begin(ctx, true, zero_nonce, aad, aad_len, err) ||
 	    aead_update(ctx, masters, len, w.sealed, err) || aead_end_encrypt(ctx, w.sealed + len, err))
@@ -89,7 +89,7 @@ int seal_unwrap_key(const struct seal_wrapped *w, const void *secret, size_t sec
 {
 	if (w->how != SEAL_WRAP_KEYFILE && w->how != SEAL_WRAP_PASSPHRASE)
 		return error_set(err, ERR_UNSUPPORTED, "way %d of wrapping a key is unknown to this version", (int)w->how);
-	if (w->count < 1 || w->count > SEAL_EPOCHS_MAX)
+	if (w->count < 1 || w->count > SEAL_EPOCHS_MAX || w->first >= w->count)
 		return error_set(err, ERR_CORRUPT, "a key with %u master keys", w->count);
 	if (w->how == SEAL_WRAP_PASSPHRASE && check_argon(w, ERR_CORRUPT, err))
 		return -1;
@@ -99,7 +99,7 @@ int seal_unwrap_key(const struct seal_wrapped *w, const void *secret, size_t sec
 	}
 	CLEAN(evp_cipher_ctx_cleanup) EVP_CIPHER_CTX *ctx = NULL;
 	CLEAN(masters_wipe) struct masters masters = { 0 };
-	size_t len = (size_t)w->count * SEAL_KEY_SIZE;
+	size_t len = (size_t)seal_slots(w->count, w->first) * SEAL_KEY_SIZE;
 	bool ok = false;
 	if (context_of(w, secret, secret_len, &ctx, err) || aead_begin(ctx, false, zero_nonce, aad, aad_len, err) ||
 	    aead_update(ctx, w->sealed, len, masters.b, err) || aead_end_decrypt(ctx, w->sealed + len, &ok, err))

@@ -295,11 +295,13 @@ class Repository:
 	def __init__(self, folder, key_file=None, passphrase=None):
 		self.folder = folder
 		self.id = self._header(self._object("twofold"))
-		masters = self._unlock(key_file, passphrase)
-		derive = lambda info: hkdf(masters[0], self.id, info)
-		self.chunk_keys = {DATA: derive(b"twofold chunk id data"), METADATA: derive(b"twofold chunk id metadata")}
-		self.cutting_key = derive(b"twofold cutting")
-		self.objects_keys = [hkdf(m, self.id, b"twofold objects") for m in masters]
+		first, masters = self._unlock(key_file, passphrase)
+		if first:  # the three keys that all epochs share stand for themselves
+			masters, shared = masters[:-3], masters[-3:]
+		else:
+			shared = [hkdf(masters[0], self.id, info) for info in (b"twofold chunk id data", b"twofold chunk id metadata", b"twofold cutting")]
+		self.chunk_keys, self.cutting_key = {DATA: shared[0], METADATA: shared[1]}, shared[2]
+		self.objects_keys = {first + i: hkdf(m, self.id, b"twofold objects") for i, m in enumerate(masters)}
 		self.rows, self.keys_named = {}, {}
 		self.sessions = {}
 		for name in self.names("index"):
@@ -328,11 +330,13 @@ class Repository:
 		return h[16:48]
 
 	def _unlock(self, key_file, passphrase):
-		way, best = 2 if key_file is not None else 1, b""
+		way, best = 2 if key_file is not None else 1, None
 		for name in self.names("keys"):
 			k = self._object("keys/" + name)
-			need(k[:8] == b"2FOLDKEY" and (k[8:10] == b"\1\0" and k[11] == 0 or k[8:10] == b"\2\0" and 2 <= k[11] <= 64), "a key object is damaged")
-			need(len(k) == 208 + 32 * max(k[11], 1), "a key object's size")
+			need(k[:8] == b"2FOLDKEY" and (k[8:10] == b"\1\0" and k[11] == 0 or k[8:10] in (b"\2\0", b"\3\0") and 2 <= k[11] <= 64), "a key object is damaged")
+			count, first = max(k[11], 1), k[191] if k[8] == 3 else 0
+			need(k[8] != 3 or 1 <= first < count and k[190] == 0, "how many master keys were dropped")
+			need(len(k) == 208 + 32 * (count - first + (3 if first else 0)), "a key object's size")
 			if k[10] != way:
 				continue
 			salt = k[32:64]
@@ -346,10 +350,10 @@ class Repository:
 				keys = chacha20_poly1305_open(w, bytes(12), k[:192], k[192:])
 			except NotAuthentic:
 				continue
-			if len(keys) > len(best):
-				best = keys
+			if best is None or (count, -first) > best[0]:
+				best = (count, -first), first, keys
 		if best:
-			return [best[i:i + 32] for i in range(0, len(best), 32)]
+			return best[1], [best[2][i:i + 32] for i in range(0, len(best[2]), 32)]
 		raise Damage("no key object opens by this secret")
 
 	def which_key(self, head):
@@ -361,7 +365,7 @@ class Repository:
 			need(head[:8] == b"2FOLDPAK" or head[10] in (INDEX, SNAPSHOT, SESSION), "a write-only key wrote what it may not")
 			return self._session_key(head[48:80])
 		need(struct.unpack("<H", head[8:10])[0] == (2 if epoch else 1), "a head's version")
-		need(epoch < len(self.objects_keys), "a master key is missing")
+		need(epoch in self.objects_keys, "a master key is missing")
 		return self.objects_keys[epoch]
 
 	def _session_key(self, session):

@@ -80,8 +80,8 @@ static void keys_come_back_whole(void **state)
 		size_t aad = 0;
 		random_key(&r, &k);
 		key_object_encode(&b, &k, &aad);
-		assert_int_equal(aad + k.wrapped.count * SEAL_KEY_SIZE + SEAL_TAG_SIZE, b.len);
-		assert_int_equal(b.data[8], k.wrapped.count > 1 ? 2 : 1);
+		assert_int_equal(aad + seal_slots(k.wrapped.count, k.wrapped.first) * SEAL_KEY_SIZE + SEAL_TAG_SIZE, b.len);
+		assert_int_equal(b.data[8], k.wrapped.first ? 3 : k.wrapped.count > 1 ? 2 : 1);
 		assert_int_equal(key_object_decode(&back, b.data, b.len, &aad, NULL), 0);
 		assert_string_equal(k.label, back.label);
 		assert_int_equal(time_compare(k.created, back.created), 0);
@@ -90,7 +90,8 @@ static void keys_come_back_whole(void **state)
 		assert_int_equal(k.wrapped.argon_memory_kib, back.wrapped.argon_memory_kib);
 		assert_memory_equal(k.wrapped.salt, back.wrapped.salt, sizeof k.wrapped.salt);
 		assert_int_equal(k.wrapped.count, back.wrapped.count);
-		assert_memory_equal(k.wrapped.sealed, back.wrapped.sealed, k.wrapped.count * SEAL_KEY_SIZE + SEAL_TAG_SIZE);
+		assert_int_equal(k.wrapped.first, back.wrapped.first);
+		assert_memory_equal(k.wrapped.sealed, back.wrapped.sealed, seal_slots(k.wrapped.count, k.wrapped.first) * SEAL_KEY_SIZE + SEAL_TAG_SIZE);
 	}
 }
 

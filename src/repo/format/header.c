@@ -66,15 +66,16 @@ int repo_header_decode(struct repo_header *ret, const uint8_t *bytes, size_t len
 /* --- key object ------------------------------------------------------------------ */
 
 /* magic[8], le16 version, u8 how, u8 number of master keys (version 1: zero for one), le32 created ns, le64 created seconds, le32 passes, le32 memory, salt[32], label[128],
- * sealed[32 times number + 16] */
+ * sealed[32 times seal_slots + 16]. Version 3: some master keys were dropped; the last byte of the label says how many. */
 enum { KEY_SALT = 32, KEY_LABEL = 64, KEY_SEALED = 192 };
-#define KEY_VERSION_MAX 2u
+enum { KEY_FIRST = 191 }; /* version 3: its label is one byte shorter */
+#define KEY_VERSION_MAX 3u
 
 _Static_assert(KEY_LABEL + sizeof((struct key_object *)0)->label == KEY_SEALED, "label fills its place");
 
 static size_t sealed_size(const struct seal_wrapped *w)
 {
-	return (size_t)w->count * SEAL_KEY_SIZE + SEAL_TAG_SIZE;
+	return (size_t)seal_slots(w->count, w->first) * SEAL_KEY_SIZE + SEAL_TAG_SIZE;
 }
 
 static bool is_control(uint8_t c)
@@ -86,7 +87,7 @@ void key_object_encode(struct buf *b, const struct key_object *k, size_t *ret_aa
 {
 	uint8_t bytes[KEY_SEALED] = { 0 };
 	memcpy(bytes, key_magic, sizeof key_magic);
-	put_le16(bytes + 8, k->wrapped.count > 1 ? KEY_VERSION_MAX : 1);
+	put_le16(bytes + 8, k->wrapped.first ? KEY_VERSION_MAX : k->wrapped.count > 1 ? 2 : 1);
 	bytes[10] = (uint8_t)k->wrapped.how;
 	bytes[11] = k->wrapped.count > 1 ? k->wrapped.count : 0;
 	put_le32(bytes + 12, k->created.ns);
@@ -96,16 +97,20 @@ void key_object_encode(struct buf *b, const struct key_object *k, size_t *ret_aa
 	memcpy(bytes + KEY_SALT, k->wrapped.salt, sizeof k->wrapped.salt);
 	for (size_t i = 0; i + 1 < sizeof k->label && k->label[i]; i++)
 		bytes[KEY_LABEL + i] = is_control((uint8_t)k->label[i]) ? '?' : (uint8_t)k->label[i];
+	if (k->wrapped.first) {
+		bytes[KEY_FIRST - 1] = 0;
+		bytes[KEY_FIRST] = k->wrapped.first;
+	}
 	buf_add(b, bytes, sizeof bytes);
 	buf_add(b, k->wrapped.sealed, sealed_size(&k->wrapped));
 	*ret_aad_len = KEY_SEALED;
 }
 
 /* The label is printed before anything is authenticated: it holds nothing that a terminal obeys. */
-static bool label_is_sound(const uint8_t label[128])
+static bool label_is_sound(const uint8_t *label, size_t size)
 {
-	size_t len = strnlen((const char *)label, 128);
-	if (len == 128 || !field_is_zero(label + len, 128 - len))
+	size_t len = strnlen((const char *)label, size);
+	if (len == size || !field_is_zero(label + len, size - len))
 		return false;
 	for (size_t i = 0; i < len; i++)
 		if (is_control(label[i]))
@@ -135,12 +140,16 @@ int key_object_decode(struct key_object *ret, const uint8_t *bytes, size_t len, 
 	struct key_object k = { .created = { (int64_t)get_le64(bytes + 16), get_le32(bytes + 12) } };
 	k.wrapped.how = (enum seal_wrap)bytes[10];
 	k.wrapped.count = version == 1 ? 1 : bytes[11];
+	k.wrapped.first = version == KEY_VERSION_MAX ? bytes[KEY_FIRST] : 0;
+	size_t label = sizeof k.label - (version == KEY_VERSION_MAX);
+	if (version == KEY_VERSION_MAX && (!k.wrapped.first || k.wrapped.first >= k.wrapped.count))
+		return error_set(err, ERR_CORRUPT, "damaged key object");
 	k.wrapped.argon_passes = get_le32(bytes + 24);
 	k.wrapped.argon_memory_kib = get_le32(bytes + 28);
-	if (len != KEY_SEALED + sealed_size(&k.wrapped) || k.created.ns >= NS_PER_SECOND || !costs_are_sound(&k.wrapped) || !label_is_sound(bytes + KEY_LABEL))
+	if (len != KEY_SEALED + sealed_size(&k.wrapped) || k.created.ns >= NS_PER_SECOND || !costs_are_sound(&k.wrapped) || !label_is_sound(bytes + KEY_LABEL, label))
 		return error_set(err, ERR_CORRUPT, "damaged key object");
 	memcpy(k.wrapped.salt, bytes + KEY_SALT, sizeof k.wrapped.salt);
-	memcpy(k.label, bytes + KEY_LABEL, sizeof k.label);
+	memcpy(k.label, bytes + KEY_LABEL, label);
 	memcpy(k.wrapped.sealed, bytes + KEY_SEALED, sealed_size(&k.wrapped));
 	*ret = k;
 	*ret_aad_len = KEY_SEALED;

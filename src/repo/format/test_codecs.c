@@ -352,7 +352,7 @@ static int again_key(const uint8_t *bytes, size_t len, struct buf *b, struct err
 	if (key_object_decode(&k, bytes, len, &aad, err) < 0)
 		return -1;
 	key_object_encode(b, &k, &aad_again);
-	if (aad != aad_again || aad + k.wrapped.count * (size_t)SEAL_KEY_SIZE + SEAL_TAG_SIZE != len)
+	if (aad != aad_again || aad + seal_slots(k.wrapped.count, k.wrapped.first) * (size_t)SEAL_KEY_SIZE + SEAL_TAG_SIZE != len)
 		abort();
 	return 0;
 }

@@ -282,7 +282,10 @@ void random_key(uint64_t *r, struct key_object *ret)
 	}
 	random_bytes(r, ret->wrapped.salt, sizeof ret->wrapped.salt);
 	ret->wrapped.count = coin(r) ? 1 : (uint8_t)(1 + random_below(r, SEAL_EPOCHS_MAX));
-	random_bytes(r, ret->wrapped.sealed, (size_t)ret->wrapped.count * SEAL_KEY_SIZE + SEAL_TAG_SIZE);
+	ret->wrapped.first = coin(r) ? 0 : (uint8_t)random_below(r, ret->wrapped.count);
+	if (ret->wrapped.first)
+		ret->label[126] = 0;
+	random_bytes(r, ret->wrapped.sealed, (size_t)seal_slots(ret->wrapped.count, ret->wrapped.first) * SEAL_KEY_SIZE + SEAL_TAG_SIZE);
 	size_t len = random_below(r, sizeof ret->label);
 	for (size_t i = 0; i < len; i++)
 		ret->label[i] = (char)(' ' + random_below(r, 95));
