@@ -367,6 +367,18 @@ static int chaotic_remove(struct store *s, const char *key, struct error *err)
 	return v.fails ? fail(f, &v, "remove", key, err) : 0;
 }
 
+/* Nothing is seen of it, or all. */
+static int chaotic_replace(struct store *s, const char *key, const void *data, size_t len, struct error *err)
+{
+	struct chaotic *f = chaotic_of(s);
+	struct verdict v = decide(f, FAULT_PUT_COMMIT, key);
+	if (v.fails && !v.whole)
+		return fail(f, &v, "replace", key, err);
+	if (store_replace(s->inner, key, data, len, err) < 0)
+		return -1;
+	return v.fails ? fail(f, &v, "replace", key, err) : 0;
+}
+
 static void chaotic_close(struct store *s)
 {
 	pthread_mutex_destroy(&chaotic_of(s)->lock);
@@ -383,6 +395,7 @@ static const struct store_ops chaotic_ops = {
 	.stat = chaotic_stat,
 	.list = chaotic_list,
 	.remove = chaotic_remove,
+	.replace = chaotic_replace,
 	.close = chaotic_close,
 };
 

@@ -140,6 +140,16 @@ static int faulty_remove(struct store *s, const char *key, struct error *err)
 	return fault && result == 0 ? fail(f, fault, "remove", key, err) : result;
 }
 
+static int faulty_replace(struct store *s, const char *key, const void *data, size_t len, struct error *err)
+{
+	struct faulty *f = faulty_of(s);
+	const struct fault *fault = next_fault(f, FAULT_PUT_COMMIT, key);
+	int result = 0;
+	if (!fault || fault->effect == FAULT_LOST)
+		result = store_replace(s->inner, key, data, len, err);
+	return fault && result == 0 ? fail(f, fault, "replace", key, err) : result;
+}
+
 static void faulty_close(struct store *s)
 {
 	pthread_mutex_destroy(&faulty_of(s)->lock);
@@ -156,6 +166,7 @@ static const struct store_ops faulty_ops = {
 	.stat = faulty_stat,
 	.list = faulty_list,
 	.remove = faulty_remove,
+	.replace = faulty_replace,
 	.close = faulty_close,
 	.sweep = wrap_sweep,
 	.reserve = wrap_reserve,

@@ -349,6 +349,27 @@ static int view_remove(struct store *s, const char *key, struct error *err)
 	return 0;
 }
 
+static int view_replace(struct store *s, const char *key, const void *data, size_t len, struct error *err)
+{
+	struct journal *j = journal_of(s);
+	bool found;
+	struct bytes *bytes = bytes_new(data, len);
+	if (!bytes)
+		return error_set(err, ERR_NOMEM, "replace %s: out of memory", key);
+	pthread_mutex_lock(&j->lock);
+	size_t at = place(j, key, &found);
+	note(j, JOURNAL_COMMIT, key, len, !found);
+	if (found) {
+		bytes_drop(j->objects[at].bytes);
+		j->objects[at].bytes = bytes;
+	}
+	pthread_mutex_unlock(&j->lock);
+	if (found)
+		return 0;
+	bytes_drop(bytes);
+	return store_write(s, key, data, len, err);
+}
+
 static void view_close(struct store *s)
 {
 	free(s->location);
@@ -365,6 +386,7 @@ static const struct store_ops view_ops = {
 	.stat = view_stat,
 	.list = view_list,
 	.remove = view_remove,
+	.replace = view_replace,
 	.close = view_close,
 };
 

@@ -49,6 +49,16 @@ static int limited_get(struct store *s, const char *key, uint64_t offset, void *
 	return 0;
 }
 
+static int limited_replace(struct store *s, const char *key, const void *data, size_t len, struct error *err)
+{
+	struct rate *up = &limited_of(s)->rates->up;
+	/* It goes in one piece, so its time is waited out before. */
+	for (size_t left = len, step = rate_step(up, len); left; left -= left < step ? left : step)
+		if (rate_take(up, left < step ? left : step, s->watch, err) < 0)
+			return -1;
+	return store_replace(s->inner, key, data, len, err);
+}
+
 static const struct store_ops limit_ops = {
 	.name = "limit",
 	.put_begin = limited_put_begin,
@@ -59,6 +69,7 @@ static const struct store_ops limit_ops = {
 	.stat = wrap_stat,
 	.list = wrap_list,
 	.remove = wrap_remove,
+	.replace = limited_replace,
 	.close = wrap_close,
 	.sweep = wrap_sweep,
 	.reserve = wrap_reserve,
