@@ -251,14 +251,17 @@ static int rename_otherwise(struct sftp_put *put, const char *from, const char *
 	return sftp_expect_ok(s, c, &renamed, "write", put->key, &code, err);
 }
 
-/* The folder's sync, and those of what new folders lie in. A server that cannot sync folders says so: nothing more can be done there. A connection that broke: try again. */
+/* The folder's sync, and those of what new folders lie in; before them the file's own once more, for servers whose disk is FAT (see local_rename_is_whole). A server that cannot sync folders says so: nothing more can be done there. A connection that broke: try again. */
 struct syncs {
-	struct sftp_request folder, above[LEVELS_MAX];
+	struct sftp_request file, folder, above[LEVELS_MAX];
 };
 
-static void ask_syncs(struct sftp_conn *c, struct commit *commit, struct syncs *ret)
+static void ask_syncs(struct sftp_put *put, struct commit *commit, struct syncs *ret)
 {
+	struct sftp_conn *c = put->conn;
 	*ret = (struct syncs){ 0 };
+	if (sftp_conn_server(c)->fsync)
+		sftp_ask_fsync(c, &ret->file, &put->handle);
 	if (commit->folder.len)
 		sftp_ask_fsync(c, &ret->folder, &commit->folder);
 	for (unsigned i = 0; i < commit->above_count; i++)
@@ -279,6 +282,8 @@ static int take_sync(struct sftp_put *put, struct sftp_request *r, struct error 
 static int take_syncs(struct sftp_put *put, const struct commit *commit, struct syncs *syncs, struct error *err)
 {
 	int result = 0;
+	if (sftp_conn_server(put->conn)->fsync && take_sync(put, &syncs->file, err) < 0)
+		result = -1;
 	if (commit->folder.len && take_sync(put, &syncs->folder, err) < 0)
 		result = -1;
 	for (unsigned i = 0; i < commit->above_count; i++)
@@ -310,14 +315,14 @@ static int give_name(struct sftp_put *put, struct commit *commit, struct error *
 		sftp_end(&packet, 0);
 		sftp_send(c, &renamed, &packet, NULL, 0, 0);
 	}
-	ask_syncs(c, commit, &syncs);
+	ask_syncs(put, commit, &syncs);
 	int result = sftp_expect_ok(s, c, &renamed, "write", put->key, &code, err);
 	int synced = take_syncs(put, commit, &syncs, result == 0 ? err : NULL);
 	if (result < 0 && code != SFTP_OK && !put->over) {
 		put->renaming = before;
 		result = rename_otherwise(put, from, to, code, err);
 		if (result == 0) {
-			ask_syncs(c, commit, &syncs);
+			ask_syncs(put, commit, &syncs);
 			synced = take_syncs(put, commit, &syncs, err);
 		}
 	}
@@ -339,13 +344,50 @@ static int was_renamed(struct sftp_put *put, struct error *err)
 	return error_set(err, ERR_IO, "write %s/%s: its temporary file on the server is gone; did somebody tidy up there? Run the command again", st->location, put->key);
 }
 
+static int sync_one(struct sftp_put *put, const char *name, struct error *err)
+{
+	struct sftp *s = sftp_of(put->base.store);
+	struct sftp_request opened = { 0 }, synced = { 0 };
+	struct sftp_handle handle = { 0 };
+	struct error why = { 0 };
+	uint32_t code;
+	CLEAN_FREE char *path = sftp_path(s, name);
+	sftp_ask_open(put->conn, &opened, path, SFTP_OPEN_READ, 0);
+	if (sftp_expect_handle(s, put->conn, &opened, &handle, "sync", name, &code, &why) < 0) {
+		if (why.passing && err)
+			*err = why;
+		return why.passing ? -1 : 0;
+	}
+	sftp_ask_fsync(put->conn, &synced, &handle);
+	int result = take_sync(put, &synced, err);
+	sftp_close_handle(put->conn, &handle);
+	return result;
+}
+
+/* The object under its name, and every folder above it. */
+static int sync_whole_path(struct sftp_put *put, struct error *err)
+{
+	char name[STORE_KEY_MAX + 1];
+	if (!sftp_conn_server(put->conn)->fsync)
+		return 0;
+	snprintf(name, sizeof name, "%s", put->key);
+	for (;;) {
+		if (sync_one(put, name, err) < 0)
+			return -1;
+		if (!*name)
+			return 0;
+		char *slash = strrchr(name, '/');
+		*(slash ? slash : name) = 0;
+	}
+}
+
 static int try_commit(struct sftp_put *put, struct error *err)
 {
 	char folder[STORE_KEY_MAX + 1];
 	struct commit commit = { 0 };
 	bool gone;
 	if (sftp_put_resume(put, &gone, err) < 0)
-		return gone ? was_renamed(put, err) : -1;
+		return !gone || was_renamed(put, err) < 0 ? -1 : sync_whole_path(put, err);
 	folder_of(put, folder);
 	int result = prepare(put, folder, &commit, err);
 	if (result == 0)
@@ -356,6 +398,8 @@ static int try_commit(struct sftp_put *put, struct error *err)
 		result = give_name(put, &commit, err);
 	else if (result == 0)
 		result = found_name(put, commit.there_size, err);
+	if (result == 0 && put->broke)
+		result = sync_whole_path(put, err);
 	sftp_close_handle(put->conn, &commit.folder);
 	for (unsigned i = 0; i < commit.above_count; i++)
 		sftp_close_handle(put->conn, &commit.above[i]);
@@ -369,9 +413,8 @@ int sftp_put_commit(struct store_put *p, struct error *err)
 	struct retry r;
 	int result;
 	retry_begin(&r, p->store, NULL);
-	do
-		result = try_commit(put, &why);
-	while (result < 0 && retry_again(&r, &why));
+	while ((result = try_commit(put, &why)) < 0 && retry_again(&r, &why))
+		put->broke = true;
 	if (result < 0) {
 		sftp_put_remove(put);
 		if (err)

@@ -30,6 +30,7 @@ struct sftp_put {
 	uint64_t check_size, check_sum; /* what has to be read back before the commit; size 0: nothing */
 	bool made;                  /* the temporary file is there */
 	bool renaming;              /* a rename was sent whose answer did not come */
+	bool broke;                 /* a connection broke during the commit: what was synced over it, and what not, is not known */
 	bool failed;                /* an append failed for good */
 	bool over;                  /* takes the place of an object that is there */
 };
