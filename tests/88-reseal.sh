@@ -166,7 +166,8 @@ test_a_backup_from_before() {
 	"$TWOFOLD" backup large >late 2>&1 &
 	local backup=$! i
 	for i in $(seq 500); do
-		[ -z "$(ls "$TWOFOLD_REPOSITORY/sessions" 2>/dev/null)" ] || break
+		# Not only the session's object: a pack grows, so the session has begun for good.
+		[ -z "$(find "$TWOFOLD_REPOSITORY/tmp" -name 'tmp-*' -size +100k 2>/dev/null)" ] || break
 		sleep 0.01
 	done
 	kill -STOP "$backup"
