@@ -146,7 +146,7 @@ test_network_drive() {
 	[ $code = 1 ]
 	grep -q 'write .*share/repo' err
 	[ "$(wc -l <err)" = 1 ]
-	grep -q 'connect it again' err
+	grep -qE 'connect it again|its connection is failing' err
 	fusermount3 -u -z share 2>/dev/null || true # sshfs ends by itself
 	until mount_share 2>/dev/null; do sleep 0.1; done
 	expect 0 twofold backup tree

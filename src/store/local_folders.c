@@ -20,6 +20,11 @@ static const char *advice(int sys)
 	case EROFS: return "; the filesystem is read-only, nothing can be stored there";
 	case EIO: return "; the medium or its connection is failing, look into the system's log";
 	case ENOTCONN:
+	case ECONNABORTED:
+	case ECONNRESET:
+	case EPIPE:
+	case ENETUNREACH:
+	case EHOSTUNREACH:
 	case ENODEV:
 	case ENXIO:
 	case ESTALE:
