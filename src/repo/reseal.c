@@ -209,16 +209,15 @@ static int replace(struct resealer *s, enum seal_kind kind, const struct id *id,
 static int replace_kind(struct resealer *s, enum seal_kind kind, struct error *err)
 {
 	CLEAN_BUF struct buf ids = BUF_INIT;
+	struct reseal_left unreadable = { 0 }; /* reseal_look tells of them afterwards */
 	if (ids_list(s->repo->store, object_prefix(kind), &ids, err) < 0)
 		return -1;
 	for (size_t i = 0; i < ids.len / ID_SIZE; i++) {
 		struct id id = ids_at(&ids, i);
-		struct seal_by by;
 		if (stopped(s, err) < 0)
 			return -1;
-		if (object_sealed_by(s->repo->store, kind, &id, &by, NULL) < 0 || !is_old(s->repo, &by))
-			continue; /* what cannot be told is counted by reseal_look */
-		if (replace(s, kind, &id, err) < 0)
+		bool old;
+		if (look_at(s->repo, kind, &id, &old, &unreadable, err) < 0 || (old && replace(s, kind, &id, err) < 0))
 			return error_add(err, "seal anew");
 	}
 	return 0;
@@ -263,12 +262,15 @@ static int replace_all(struct resealer *s, struct error *err)
 static int refuse_older(struct resealer *s, struct error *err)
 {
 	CLEAN(session_list_done) struct session_list l = { 0 };
+	struct reseal_left unreadable = { 0 };
 	if (session_list_read(&l, s->repo, NULL, s->options->fence_seconds, err) < 0)
 		return -1;
 	for (size_t i = 0; i < l.count; i++) {
 		const struct session_entry *e = &l.items[i];
-		struct seal_by by;
-		if (e->state == SESSION_ALIVE && object_sealed_by(s->repo->store, SEAL_SESSION, &e->object, &by, NULL) == 0 && is_old(s->repo, &by))
+		bool old = false;
+		if (e->state == SESSION_ALIVE && look_at(s->repo, SEAL_SESSION, &e->object, &old, &unreadable, err) < 0)
+			return -1;
+		if (old)
 			return error_set(err, ERR_BUSY, "somebody is at work on host %.64s (process %llu) who began before the master key was changed; nothing was done, run it again when he has finished",
 			                 e->document.host, (unsigned long long)e->document.pid);
 	}

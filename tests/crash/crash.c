@@ -20,6 +20,7 @@
 #include "repo/copy.h"
 #include "repo/parity.h"
 #include "repo/repair.h"
+#include "repo/reseal.h"
 #include "sim.h"
 #include "store/chaos.h"
 #include "world.h"
@@ -34,12 +35,13 @@ struct scene {
 
 struct operation {
 	const char *name;
-	enum { ON_NOTHING, ON_EMPTY, ON_OTHER, ON_BACKUPS, ON_NO_INDEX, ON_DAMAGED, ON_GARBAGE, ON_PARITY, ON_LOST, BASES } on; /* what it begins with */
+	enum { ON_NOTHING, ON_EMPTY, ON_OTHER, ON_BACKUPS, ON_NO_INDEX, ON_DAMAGED, ON_GARBAGE, ON_PARITY, ON_LOST, ON_ROTATED, BASES } on; /* what it begins with */
 	int (*run)(const struct scene *s, struct store *store, struct error *err);
 	const char *makes, *removes; /* tags */
 	int (*done)(const struct scene *s, struct journal *j, struct error *err); /* has it done its work? NULL: see makes, removes */
 	bool stores;  /* chunks */
 	bool copies;  /* it makes what ON_BACKUPS has */
+	bool rests;   /* where nothing is left to do it begins no session, so it ends none that was left */
 	bool repairs; /* what it says is lost is no failure of the store; its session is ended by the next writer */
 };
 
@@ -211,6 +213,46 @@ static int done_key_rotate(const struct scene *s, struct journal *j, struct erro
 {
 	(void)s;
 	return opens(j, &world_secret, err) < 0 ? -1 : opens(j, &world_other_secret, err);
+}
+
+/* As the command does: all that is sealed by the old master key is sealed anew, then nobody holds that key any more. */
+static int run_key_reseal(const struct scene *s, struct store *store, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	const struct repo_secret secrets[] = { world_secret, world_other_secret };
+	const struct collect_options options = { .max_unused = 100, .max_repack = UINT64_MAX, .fence_seconds = 24 * 3600, .threads = 1, .level = 1, .host = "host" };
+	struct reseal_left left;
+	struct reseal_report report = { 0 };
+	unsigned epochs;
+	(void)s;
+	if (world_open(&repo, store, err) < 0 || reseal_look(repo, &left, err) < 0)
+		return -1;
+	if (!reseal_is_complete(&left) && (repo_reseal(repo, &options, &report, err) < 0 || reseal_look(repo, &left, err) < 0))
+		return -1;
+	if (!reseal_is_complete(&left)) {
+		*err = left.unreadable ? left.first_error : report.first_error;
+		return error_add(err, "something is still sealed by the old key");
+	}
+	seal_masters(repo->keys, &epochs);
+	return epochs < 2 ? 0 : repo_key_drop(repo, secrets, 2, epochs - 1, hear_rotate, NULL, err);
+}
+
+static int count_holder(void *cookie, const struct id *id, const struct key_object *key, bool current)
+{
+	(void)id;
+	(void)current;
+	*(unsigned *)cookie += key->wrapped.first + 1u < key->wrapped.count;
+	return 0;
+}
+
+static int done_key_reseal(const struct scene *s, struct journal *j, struct error *err)
+{
+	CLEAN_REPO struct repo *repo = NULL;
+	struct store *store;
+	unsigned holders = 0;
+	if (done_key_rotate(s, j, err) < 0 || store_open_journal(&store, j, err) < 0 || world_open(&repo, store, err) < 0 || repo_keys(repo, count_holder, &holders, err) < 0)
+		return -1;
+	return holders ? error_set(err, ERR_IO, "%u keys hold the old master key", holders) : 0;
 }
 
 /* --- prune */
@@ -426,13 +468,14 @@ static const struct operation operations[] = {
 	{ .name = "prune", .on = ON_GARBAGE, .run = run_prune, .done = done_prune },
 	{ .name = "prune, packs anew", .on = ON_GARBAGE, .run = run_prune_all, .done = done_prune },
 	{ .name = "key rotate", .on = ON_BACKUPS, .run = run_key_rotate, .done = done_key_rotate },
+	{ .name = "key reseal", .on = ON_ROTATED, .run = run_key_reseal, .done = done_key_reseal, .rests = true },
 	{ .name = "parity add", .on = ON_BACKUPS, .run = run_parity_add, .done = done_parity_add },
 	{ .name = "parity remove", .on = ON_PARITY, .run = run_parity_remove, .done = done_parity_remove },
 	{ .name = "repair, nothing to do", .on = ON_BACKUPS, .run = run_repair, .done = nothing_to_do, .repairs = true },
 	{ .name = "repair, no index", .on = ON_NO_INDEX, .run = run_repair, .done = nothing_to_do, .repairs = true },
 	{ .name = "repair, from parity", .on = ON_DAMAGED, .run = run_repair, .done = nothing_to_do, .repairs = true },
 	{ .name = "repair --cut", .on = ON_LOST, .run = run_repair_cut, .done = done_repair_cut, .repairs = true },
-	{ .name = "copy", .on = ON_OTHER, .run = run_copy, .done = nothing_to_do, .stores = true, .copies = true },
+	{ .name = "copy", .on = ON_OTHER, .run = run_copy, .done = nothing_to_do, .stores = true, .copies = true, .rests = true },
 };
 
 /* --- ways to fail ------------------------------------------------------------------------------ */
@@ -612,8 +655,8 @@ static int judge(struct trial *t, const struct way *way, uint64_t full, struct e
 	if (t->op->stores && all > (way->unheard ? 2 * full : full) + SLACK)
 		return error_set(err, ERR_IO, "stored %llu bytes in all where %llu do (%llu the first time)", (unsigned long long)all, (unsigned long long)full,
 		                 (unsigned long long)stored);
-	/* That of an interrupted repair is ended by the next writer; so is that of a copy that found nothing left to do. */
-	if (!t->op->repairs && !t->op->copies && journal_objects(t->journal, "sessions/"))
+	/* That of an interrupted repair is ended by the next writer. */
+	if (!t->op->repairs && !t->op->rests && journal_objects(t->journal, "sessions/"))
 		return error_set(err, ERR_IO, "a session is left");
 	return 0;
 }
@@ -717,6 +760,13 @@ static void prepare_garbage(void *arg)
 	must(world_forget(on(s->base), "gone-2", &err), &err);
 }
 
+static void prepare_rotated(void *arg)
+{
+	struct scene *s = arg;
+	struct error err;
+	must(run_key_rotate(s, on(s->base), &err), &err);
+}
+
 static int note_key(void *cookie, const char *key, uint64_t size)
 {
 	(void)size;
@@ -800,6 +850,7 @@ static void prepare(struct scene *s, struct journal *bases[BASES])
 	prepare_one(s, bases, ON_DAMAGED, ON_PARITY, prepare_damaged);
 	prepare_one(s, bases, ON_GARBAGE, ON_BACKUPS, prepare_garbage);
 	prepare_one(s, bases, ON_LOST, ON_BACKUPS, prepare_lost);
+	prepare_one(s, bases, ON_ROTATED, ON_BACKUPS, prepare_rotated);
 	s->source = bases[ON_BACKUPS];
 }
 
