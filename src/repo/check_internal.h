@@ -9,7 +9,8 @@
 #include "repo/check.h"
 #include "repo/check_log.h"
 
-/* Bits by chunk row of the index; set and read from any thread. */
+/* Bits by chunk row of the index as it was loaded; set and read from any thread. A page that a prune moves meanwhile makes a reader refresh the index: the rows that come then
+ * are none of these, so their bits stay unset. */
 struct bitmap {
 	_Atomic uint64_t *words;
 	uint64_t bits;
@@ -17,15 +18,17 @@ struct bitmap {
 
 static inline bool bitmap_get(const struct bitmap *b, uint64_t i)
 {
-	return atomic_load_explicit(&b->words[i / 64], memory_order_relaxed) >> (i % 64) & 1;
+	return i < b->bits && (atomic_load_explicit(&b->words[i / 64], memory_order_relaxed) >> (i % 64) & 1);
 }
 static inline void bitmap_clear(struct bitmap *b, uint64_t i)
 {
-	atomic_fetch_and_explicit(&b->words[i / 64], ~(1ull << (i % 64)), memory_order_relaxed);
+	if (i < b->bits)
+		atomic_fetch_and_explicit(&b->words[i / 64], ~(1ull << (i % 64)), memory_order_relaxed);
 }
 static inline void bitmap_set(struct bitmap *b, uint64_t i)
 {
-	atomic_fetch_or_explicit(&b->words[i / 64], 1ull << (i % 64), memory_order_relaxed);
+	if (i < b->bits)
+		atomic_fetch_or_explicit(&b->words[i / 64], 1ull << (i % 64), memory_order_relaxed);
 }
 
 /* A pack that the store listed. */

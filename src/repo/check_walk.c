@@ -105,7 +105,7 @@ static bool chunk_is_there(struct check *c, const struct id *id, struct place *r
 		where_lost(c, id, why);
 		return false;
 	}
-	bool missing = c->missing[ret->pack_row];
+	bool missing = ret->pack_row < c->pack_count && c->missing[ret->pack_row]; /* packs that came after the index was loaded are there */
 	if (!missing && !bitmap_get(&c->bad, ret->row))
 		return true;
 	char key[OBJECT_KEY_MAX];
