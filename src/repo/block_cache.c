@@ -28,7 +28,6 @@ struct block_cache {
 	uint64_t before_look;    /* bytes that may still be written before the whole is looked at */
 	bool looking;
 	bool broken;             /* a write failed: none is tried again */
-	unsigned temporaries;
 };
 
 static char *printed(const char *format, const char *a, const char *b)
@@ -272,21 +271,22 @@ static bool make_folders(const char *path)
 	return copy && (mkdir(copy, 0700) == 0 || errno == EEXIST);
 }
 
+/* A name of its own, also beside processes of other machines and containers that share the folder. */
+static int open_temporary(struct block_cache *c, char **ret_path)
+{
+	*ret_path = printed("%s/%s", c->folder, "tmp-XXXXXX");
+	int fd = *ret_path ? mkostemp(*ret_path, O_CLOEXEC) : -1;
+	if (fd >= 0 || !*ret_path || errno != ENOENT || !make_folders(c->folder))
+		return fd;
+	strcpy(*ret_path + strlen(*ret_path) - 6, "XXXXXX"); /* mkostemp may have written there */
+	return mkostemp(*ret_path, O_CLOEXEC);
+}
+
 /* Whole or not at all. A power cut may leave anything under the name: that does not authenticate. */
 static bool write_file(struct block_cache *c, const char *path, const void *data, size_t len)
 {
 	CLEAN_FREE char *temporary = NULL;
-	pthread_mutex_lock(&c->lock);
-	unsigned number = c->temporaries++;
-	pthread_mutex_unlock(&c->lock);
-	if (asprintf(&temporary, "%s/tmp-%ld-%u", c->folder, (long)getpid(), number) < 0) {
-		temporary = NULL;
-		return false;
-	}
-	int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW;
-	CLEAN_FD int fd = open(temporary, flags, 0600);
-	if (fd < 0 && errno == ENOENT && make_folders(c->folder))
-		fd = open(temporary, flags, 0600);
+	CLEAN_FD int fd = open_temporary(c, &temporary);
 	if (fd < 0)
 		return false;
 	if (write_all(fd, data, len) && rename(temporary, path) == 0)
