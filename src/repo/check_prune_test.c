@@ -14,8 +14,9 @@
 #define SIZE (1u << 20)
 
 static struct test_repo t;
-static uint64_t at, calls; /* the call before which the prune runs */
-static bool pruned;
+static uint64_t at;            /* the call before which the prune runs */
+static _Atomic uint64_t calls; /* of any thread */
+static _Atomic bool pruned;
 
 static void make(uint8_t *data)
 {
