@@ -161,10 +161,10 @@ test_second_reader() {
 	export PYTHONDONTWRITEBYTECODE=1
 	expect 0 twofold backup tree
 	other twofold backup tree --no-cache
-	python3 "$folder/second-reader/second_reader.py" "$TWOFOLD_REPOSITORY" "key:$TWOFOLD_PASSWORD_FILE" log >log
-	[ "$(grep -c "@$host$" log)" = 2 ]
-	[ "$(grep -c ' unsigned$' log)" = 1 ]
-	grep -q '^3 entries, 2 signed$' log
+	python3 "$folder/second-reader/second_reader.py" "$TWOFOLD_REPOSITORY" "key:$TWOFOLD_PASSWORD_FILE" log >entries
+	[ "$(grep -c "@$host$" entries)" = 2 ]
+	[ "$(grep -c ' unsigned$' entries)" = 1 ]
+	grep -q '^3 entries, 2 signed$' entries
 }
 
 run_cases

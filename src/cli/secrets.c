@@ -2,6 +2,7 @@
 #include "cli/secrets.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/password.h"
 #include "cli/session.h"
@@ -33,6 +34,6 @@ int secrets_open(struct secrets *ret, struct cli *cli, const struct text_list *a
 		s.proofs[i] = cli_secret(&s.items[i]);
 	*ret_repo = TAKE(repo);
 	*ret = s;
-	s = (struct secrets){ 0 };
+	memset(&s, 0, sizeof s); /* *ret has them now */
 	return 0;
 }
