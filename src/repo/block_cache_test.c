@@ -256,7 +256,7 @@ static void test_damaged_file(void **state)
 	assert_int_equal(get_page(&t, &id, page, sizeof page), 0); /* out of the cache: the packs are not there */
 
 	static const char *const damages[] = {
-		"f=$(ls cache/*/blocks/*-0*) && cp $f whole && printf X | dd of=$f bs=1 seek=1000 conv=notrunc",
+		"f=$(ls cache/*/blocks/*-0*) && cp $f whole && byte=$(od -An -tu1 -j1000 -N1 $f) && printf \"\\\\$(printf %03o $((byte ^ 1)))\" | dd of=$f bs=1 seek=1000 conv=notrunc && ! cmp $f whole",
 		"f=$(ls cache/*/blocks/*-0*) && truncate -s 100 $f",
 		"f=$(ls cache/*/blocks/*-0*) && truncate -s 0 $f",
 		"f=$(ls cache/*/blocks/*-0*) && echo more >>$f",
