@@ -98,7 +98,7 @@ test_by_name() {
 	says 'there is none'
 	[ "$(ids | wc -l)" = 2 ]
 	# A damaged one can be forgotten by name; rules leave it alone and say so.
-	printf 'x' | dd of="repo/snapshots/${all[3]}" bs=1 seek=200 conv=notrunc status=none
+	printf 'xxxx' | dd of="repo/snapshots/${all[3]}" bs=1 seek=200 conv=notrunc status=none
 	expect 3 twofold forget --keep-last 1
 	here "repo/snapshots/${all[3]}"
 	expect 0 twofold forget "${all[3]}"

@@ -38,7 +38,7 @@ test_parts_cover_everything() {
 	local log
 	log=$(find home -name check-log)
 	here "$log"
-	printf 'x' | dd of="$log" bs=1 seek=30 conv=notrunc status=none
+	printf 'xxxx' | dd of="$log" bs=1 seek=30 conv=notrunc status=none
 	checked
 	[ "$(field packs_never_read)" = 12 ]
 	checked --no-cache --read-data=50%

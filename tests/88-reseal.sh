@@ -202,7 +202,7 @@ test_parity() {
 	[ ! -s left ]
 	local object
 	object=$(find "$TWOFOLD_REPOSITORY/snapshots" -type f | head -n 1)
-	printf x | dd of="$object" bs=1 seek=200 conv=notrunc status=none
+	printf xxxx | dd of="$object" bs=1 seek=200 conv=notrunc status=none
 	expect 1 twofold check
 	expect 0 twofold repair
 	expect 0 twofold check --read-data
