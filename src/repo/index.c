@@ -59,6 +59,8 @@ int index_add_loaded(struct index *x, struct loaded *segment, struct error *err)
 	segment->by_session = count_by_session(&segment->view) > 0;
 	pthread_rwlock_wrlock(&x->loading);
 	int done = append_loaded(x, segment, err);
+	if (done == 0 && segment->mapped && x->mapped_bytes > x->resident)
+		madvise(segment->bytes, segment->len, MADV_DONTNEED); /* of many segments, what looking at each has touched adds up */
 	pthread_rwlock_unlock(&x->loading);
 	return done;
 }

@@ -189,9 +189,12 @@ void index_cache_load_merged(struct index *x, const struct buf *listed, bool *co
 	index_merged_find(x->cache, listed, load_merged, &(struct coverage){ x, listed, covered });
 }
 
-static void give_back(void *cookie)
+static void give_back(void *cookie, const struct segment *segment)
 {
-	index_give_back(cookie);
+	const struct index *x = cookie;
+	for (size_t i = 0; i < x->count; i++)
+		if (&x->segments[i].view == segment && x->segments[i].mapped)
+			madvise(x->segments[i].bytes, x->segments[i].len, MADV_DONTNEED);
 }
 
 static bool is_by_session(const struct index *x, const uint8_t *id)

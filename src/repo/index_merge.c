@@ -15,7 +15,8 @@
 #define PREFIX "merged-"
 #define SUFFIX ".ids"
 #define IDS_MAX (1u << 20) /* segments of one merged file */
-#define CHUNKS_AT_ONCE (1u << 18) /* between giving pages back: 11 MiB */
+#define BLOCKS_AT_ONCE (1u << 18) /* between giving pages back: some MiB */
+#define WINDOW_ROWS 4096u /* of one segment that are copied at once: 176 KiB */
 
 /* --- finding ------------------------------------------------------------------------- */
 
@@ -73,6 +74,8 @@ void index_merged_find(const char *folder, const struct buf *listed, index_merge
 struct input {
 	const struct segment *segment;
 	uint64_t next;             /* chunk row */
+	uint8_t *window;           /* WINDOW_ROWS from the one that next was in when they were copied */
+	uint64_t window_first, window_end;
 	uint32_t packs, blocks;    /* rows of the segments before it */
 };
 
@@ -89,7 +92,18 @@ struct merge {
 
 static const uint8_t *next_id(const struct merge *m, size_t input)
 {
-	return m->inputs[input].segment->chunks + m->inputs[input].next * SEGMENT_CHUNK_SIZE;
+	const struct input *in = &m->inputs[input];
+	return in->window + (in->next - in->window_first) * SEGMENT_CHUNK_SIZE;
+}
+
+/* Copies the next rows, and gives the pages back at once: a page fault in the mapped file may bring in two megabytes, of each of hundreds of segments. */
+static void fill_window(struct merge *m, struct input *in)
+{
+	uint64_t left = in->segment->chunk_count - in->next, rows = left < WINDOW_ROWS ? left : WINDOW_ROWS;
+	memcpy(in->window, in->segment->chunks + in->next * SEGMENT_CHUNK_SIZE, rows * SEGMENT_CHUNK_SIZE);
+	in->window_first = in->next;
+	in->window_end = in->next + rows;
+	m->what->give_back(m->what->cookie, in->segment);
 }
 
 static bool before(const struct merge *m, size_t a, size_t b)
@@ -136,22 +150,25 @@ static int put_tables(struct merge *m, struct error *err)
 	for (size_t i = 0; i < m->count; i++) {
 		const struct segment *s = m->inputs[i].segment;
 		for (uint32_t row = 0; row < s->block_count; row++) {
+			if (row % BLOCKS_AT_ONCE == 0)
+				m->what->give_back(m->what->cookie, s);
 			uint8_t block[SEGMENT_BLOCK_SIZE];
 			memcpy(block, s->blocks + (size_t)row * SEGMENT_BLOCK_SIZE, sizeof block);
 			put_le32(block, get_le32(block) + m->inputs[i].packs);
 			put(m, block, sizeof block);
 		}
-		m->what->give_back(m->what->cookie);
+		m->what->give_back(m->what->cookie, s);
 	}
 	return 0;
 }
 
 static void put_chunks(struct merge *m)
 {
-	uint64_t looked_at = 0;
 	for (size_t i = 0; i < m->count; i++)
-		if (m->inputs[i].segment->chunk_count)
+		if (m->inputs[i].segment->chunk_count) {
+			fill_window(m, &m->inputs[i]);
 			m->heap[m->heap_count++] = i;
+		}
 	for (size_t i = m->heap_count; i-- > 0;)
 		sink(m, i);
 	while (m->heap_count) {
@@ -164,10 +181,10 @@ static void put_chunks(struct merge *m)
 			put(m, chunk, sizeof chunk);
 			m->chunks++;
 		}
-		if (++looked_at % CHUNKS_AT_ONCE == 0)
-			m->what->give_back(m->what->cookie);
 		if (++in->next == in->segment->chunk_count)
 			m->heap[0] = m->heap[--m->heap_count];
+		else if (in->next == in->window_end)
+			fill_window(m, in);
 		sink(m, 0);
 	}
 }
@@ -242,16 +259,17 @@ int index_merge(const char *folder, const struct index_merging *what, struct err
 	struct merge m = { .what = what, .count = what->count, .inputs = calloc(what->count, sizeof *m.inputs), .heap = calloc(what->count, sizeof *m.heap) };
 	char path[4096], hex[ID_HEX_SIZE];
 	struct id name;
+	CLEAN_FREE uint8_t *windows = malloc(what->count * WINDOW_ROWS * SEGMENT_CHUNK_SIZE + 1);
 	int done = -1;
 	seal_random(name.b, ID_SIZE);
 	id_to_hex(&name, hex);
-	if (!m.inputs || !m.heap || !m.count)
+	if (!m.inputs || !m.heap || !windows || !m.count)
 		error_set(err, ERR_NOMEM, "merge index: out of memory");
 	else if (snprintf(path, sizeof path, "%s/" PREFIX "%.32s", folder, hex) >= (int)sizeof path)
 		error_set(err, ERR_INVALID, "merge index: the cache's path is too long");
 	else {
 		for (size_t i = 0; i < m.count; i++)
-			m.inputs[i].segment = what->segments[i];
+			m.inputs[i] = (struct input){ .segment = what->segments[i], .window = windows + i * WINDOW_ROWS * SEGMENT_CHUNK_SIZE };
 		done = merge_into(&m, path, what->ids, err);
 		if (done == 0 && what->replaces)
 			remove_others(folder, path);

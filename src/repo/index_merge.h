@@ -19,14 +19,14 @@ typedef void (*index_merged_fn)(void *cookie, const char *path, const uint8_t *i
 void index_merged_find(const char *folder, const struct buf *listed, index_merged_fn fn, void *cookie);
 
 /* Merges the segments (all open) into a new file of folder; ids: those that it then stands for. replaces: all
- * other merged files are removed. Streams: memory does not grow with the segments; give_back is called now and then, for who has mapped them, to let go of what was touched.
+ * other merged files are removed. Streams: 176 KiB a segment; give_back is called after pages of a segment were touched, for who has mapped it, to let go of them.
  * A chunk in several of them keeps the place of the first. */
 struct index_merging {
 	const struct segment *const *segments;
 	size_t count;
 	const struct buf *ids;
 	bool replaces;
-	void (*give_back)(void *cookie);
+	void (*give_back)(void *cookie, const struct segment *segment);
 	void *cookie;
 };
 int index_merge(const char *folder, const struct index_merging *what, struct error *err);
