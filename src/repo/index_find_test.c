@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "repo/ids.h"
+#include "repo/index_merge.h"
 #include "repo/rows.h"
 #include "repo/test_snapshot.h"
 
@@ -167,8 +168,70 @@ static void test_marked_and_missing(void **state)
 	assert_true(found > doomed && doomed > 0);
 }
 
+static void count_call(void *cookie, const struct segment *segment)
+{
+	(void)segment;
+	++*(unsigned *)cookie;
+}
+
+static void take_bytes(void *cookie, const char *path, const uint8_t *ids, size_t count)
+{
+	struct buf *bytes = cookie;
+	FILE *f = fopen(path, "re");
+	(void)ids;
+	assert_int_equal(count, 1);
+	assert_non_null(f);
+	for (int c; (c = fgetc(f)) != EOF;)
+		buf_add_u8(bytes, (uint8_t)c);
+	fclose(f);
+}
+
+/* Segments of several windows: the merged one has each chunk once, in order, at the place that the first of them names. */
+static void test_merged(void **state)
+{
+	(void)state;
+	char root[] = "/tmp/twofold-test-XXXXXX", command[96];
+	struct buf bytes[SEGMENTS] = { BUF_INIT, BUF_INIT, BUF_INIT, BUF_INIT };
+	CLEAN_BUF struct buf ids = BUF_INIT, merged = BUF_INIT;
+	struct segment views[SEGMENTS], all;
+	const struct segment *segments[SEGMENTS];
+	struct id name = id_of(7);
+	unsigned calls = 0;
+	assert_non_null(mkdtemp(root));
+	for (uint32_t i = 0; i < SEGMENTS; i++) {
+		make_segment(i * CHUNKS / 2, &bytes[i]);
+		TEST_OK(segment_view(&views[i], bytes[i].data, bytes[i].len, &err));
+		segments[i] = &views[i];
+	}
+	buf_add(&ids, name.b, ID_SIZE);
+	const struct index_merging what = { .segments = segments, .count = SEGMENTS, .ids = &ids, .give_back = count_call, .cookie = &calls };
+	TEST_OK(index_merge(root, &what, &err));
+	assert_true(calls > SEGMENTS);
+	index_merged_find(root, &ids, take_bytes, &merged);
+	TEST_OK(segment_view(&all, merged.data, merged.len, &err));
+	assert_int_equal(all.chunk_count, (SEGMENTS + 1) * CHUNKS / 2);
+	uint32_t blocks_before[SEGMENTS] = { 0 };
+	for (uint32_t i = 1; i < SEGMENTS; i++)
+		blocks_before[i] = blocks_before[i - 1] + views[i - 1].block_count;
+	for (uint32_t n = 0; n < (SEGMENTS + 1) * CHUNKS / 2; n++) {
+		struct id id = id_of(n);
+		uint32_t first = n < CHUNKS ? 0 : (n - CHUNKS) / (CHUNKS / 2) + 1;
+		uint64_t row, own;
+		struct segment_chunk a, b;
+		assert_true(segment_find(&all, &id, &row));
+		assert_true(segment_find(&views[first], &id, &own));
+		segment_chunk_at(&all, row, &a);
+		segment_chunk_at(&views[first], own, &b);
+		assert_int_equal(a.block, b.block + blocks_before[first]);
+	}
+	for (uint32_t i = 0; i < SEGMENTS; i++)
+		buf_done(&bytes[i]);
+	snprintf(command, sizeof command, "rm -r %s", root);
+	assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_many_as_one), cmocka_unit_test(test_marked_and_missing) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_many_as_one), cmocka_unit_test(test_marked_and_missing), cmocka_unit_test(test_merged) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
