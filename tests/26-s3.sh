@@ -317,6 +317,16 @@ all_locked() {
 	done < <(objects some/folder/)
 }
 
+# What an append-only store does beside backups: check, restore, and copies into it.
+reading_and_copying_works() {
+	expect 0 twofold check --read-data
+	expect 0 twofold restore latest --target back
+	same_tree tree "back$PWD/tree"
+	expect 0 twofold init "$PWD/other"
+	expect 0 twofold --repo "$PWD/other" backup tree
+	expect 0 twofold --repo "$PWD/other" copy --to "$TWOFOLD_REPOSITORY" --to-password-file "$TWOFOLD_PASSWORD_FILE"
+}
+
 test_lock_for() {
 	use_locking
 	expect 0 twofold init --lock-for 1h --parity 10
@@ -331,12 +341,7 @@ test_lock_for() {
 	[ "$(field lock_seconds)" = 3600 ]
 	# All but what deletes works.
 	expect 0 twofold backup tree
-	expect 0 twofold check --read-data
-	expect 0 twofold restore latest --target back
-	same_tree tree "back$PWD/tree"
-	expect 0 twofold init "$PWD/other"
-	expect 0 twofold --repo "$PWD/other" backup tree
-	expect 0 twofold --repo "$PWD/other" copy --to "$TWOFOLD_REPOSITORY" --to-password-file "$TWOFOLD_PASSWORD_FILE"
+	reading_and_copying_works
 	expect 1 twofold forget latest
 	says 'UTC; forget it then'
 	expect 3 twofold forget --keep-last 1
@@ -497,12 +502,7 @@ append_only_round() {
 	rm tree/large
 	echo small >tree/small
 	expect 0 twofold backup tree
-	expect 0 twofold check --read-data
-	expect 0 twofold restore latest --target back
-	same_tree tree "back$PWD/tree"
-	expect 0 twofold init "$PWD/other"
-	expect 0 twofold --repo "$PWD/other" backup tree
-	expect 0 twofold --repo "$PWD/other" copy --to "$TWOFOLD_REPOSITORY" --to-password-file "$TWOFOLD_PASSWORD_FILE"
+	reading_and_copying_works
 	expect 0 twofold find small
 }
 
