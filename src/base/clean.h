@@ -9,6 +9,7 @@
 #define BASE_CLEAN_H
 
 #include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -34,9 +35,15 @@ static inline void clean_dir_(DIR **d)
 	if (*d)
 		closedir(*d);
 }
+static inline void clean_file_(FILE **f)
+{
+	if (*f)
+		fclose(*f);
+}
 #define CLEAN_FREE CLEAN(clean_free_)
 #define CLEAN_FD CLEAN(clean_fd_)
 #define CLEAN_DIR CLEAN(clean_dir_)
+#define CLEAN_FILE CLEAN(clean_file_)
 static inline int take_fd(int *fd)
 {
 	int v = *fd;

@@ -81,12 +81,6 @@ static void memory_done(struct memory *m)
 	*m = (struct memory){ .skipped = BUF_INIT };
 }
 
-static void file_cleanup(FILE **f)
-{
-	if (*f)
-		fclose(*f);
-}
-
 static bool parse(FILE *f, struct memory *m)
 {
 	char line[128];
@@ -116,7 +110,7 @@ static void remember(const struct repo *r, struct memory *ret)
 	memory_done(ret);
 	if (!r->cache || snprintf(path, sizeof path, "%s/locked", r->cache) >= (int)sizeof path)
 		return;
-	CLEAN(file_cleanup) FILE *f = fopen(path, "re");
+	CLEAN_FILE FILE *f = fopen(path, "re");
 	if (f && !parse(f, ret))
 		memory_done(ret);
 }

@@ -25,12 +25,6 @@ static bool path_of(const struct repo *r, const char *name, char ret[4096])
 	return r->cache && snprintf(ret, 4096, "%s/%s", r->cache, name) < 4096;
 }
 
-static void file_cleanup(FILE **f)
-{
-	if (*f)
-		fclose(*f);
-}
-
 static bool parse(FILE *f, struct log_memory *m)
 {
 	char line[128];
@@ -56,7 +50,7 @@ int log_memory_read(const struct repo *r, struct log_memory *ret)
 	char path[4096];
 	if (!path_of(r, "log-seen", path))
 		return -1;
-	CLEAN(file_cleanup) FILE *f = fopen(path, "re");
+	CLEAN_FILE FILE *f = fopen(path, "re");
 	struct log_memory m = { 0 };
 	if (f && parse(f, &m)) {
 		*ret = m;

@@ -79,12 +79,6 @@ static bool take_line(struct memory *m, const char *line)
 	return true;
 }
 
-static void file_cleanup(FILE **f)
-{
-	if (*f)
-		fclose(*f);
-}
-
 /* Empty where there is none. */
 static void memory_read(const struct repo *r, struct memory *ret)
 {
@@ -92,7 +86,7 @@ static void memory_read(const struct repo *r, struct memory *ret)
 	bool sound;
 	if (!signing_path(r, FILE_NAME, path))
 		return;
-	CLEAN(file_cleanup) FILE *f = fopen(path, "re");
+	CLEAN_FILE FILE *f = fopen(path, "re");
 	if (!f)
 		return;
 	sound = fgets(line, sizeof line, f) && strcmp(line, MARK "\n") == 0;
