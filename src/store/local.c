@@ -393,11 +393,9 @@ static void local_close(struct store *s)
 {
 	struct local *l = local_of(s);
 	fdcache_done(&l->cache);
-	for (size_t i = 0; i < l->folder_count; i++)
-		free(l->folders[i]);
-	free(l->folders);
-	made_done(&l->made);
-	made_done(&l->made_roots);
+	folders_done(&l->known);
+	folders_done(&l->made);
+	folders_done(&l->made_roots);
 	pthread_mutex_destroy(&l->lock);
 	if (l->root >= 0)
 		close(l->root);

@@ -68,10 +68,8 @@ void local_parent_of(const char *key, char ret[STORE_KEY_MAX + 1])
 
 static bool folder_known(struct local *l, const char *folder)
 {
-	bool known = false;
 	pthread_mutex_lock(&l->lock);
-	for (size_t i = 0; !known && i < l->folder_count; i++)
-		known = strcmp(l->folders[i], folder) == 0;
+	bool known = folders_have(&l->known, folder);
 	pthread_mutex_unlock(&l->lock);
 	return known;
 }
@@ -79,15 +77,9 @@ static bool folder_known(struct local *l, const char *folder)
 /* Failing to remember costs a sync later, nothing else. */
 static void remember_folder(struct local *l, const char *folder)
 {
-	char *copy = strdup(folder);
 	pthread_mutex_lock(&l->lock);
-	char **grown = copy ? realloc(l->folders, (l->folder_count + 1) * sizeof *grown) : NULL;
-	if (grown) {
-		l->folders = grown;
-		grown[l->folder_count++] = TAKE(copy);
-	}
+	folders_add(&l->known, folder);
 	pthread_mutex_unlock(&l->lock);
-	free(copy);
 }
 
 int local_make_folder(struct local *l, const char *folder)
@@ -95,7 +87,7 @@ int local_make_folder(struct local *l, const char *folder)
 	if (mkdirat(l->root, folder, l->folder_mode) < 0)
 		return errno == EEXIST ? 0 : errno;
 	pthread_mutex_lock(&l->lock);
-	made_note(&l->made, folder);
+	folders_add(&l->made, folder);
 	pthread_mutex_unlock(&l->lock);
 	return 0;
 }
@@ -123,9 +115,9 @@ void local_unmake(struct store *s)
 {
 	struct local *l = local_of(s);
 	pthread_mutex_lock(&l->lock);
-	for (char *name; (name = made_take(&l->made)); free(name))
+	for (char *name; (name = folders_take(&l->made)); free(name))
 		unlinkat(l->root, name, AT_REMOVEDIR);
-	for (char *name; (name = made_take(&l->made_roots)); free(name))
+	for (char *name; (name = folders_take(&l->made_roots)); free(name))
 		rmdir(name);
 	pthread_mutex_unlock(&l->lock);
 }
@@ -138,11 +130,11 @@ static size_t parent_length(const char *path)
 }
 
 /* Makes one folder, 0700, and syncs its parent if it was not there. */
-static int make_one(struct made *made, const char *path, struct error *err)
+static int make_one(struct folders *made, const char *path, struct error *err)
 {
 	if (mkdir(path, 0700) < 0)
 		return errno == EEXIST ? 0 : error_sys(err, errno, "make the folder %s", path);
-	made_note(made, path);
+	folders_add(made, path);
 	size_t len = parent_length(path);
 	CLEAN_FREE char *parent = len ? strndup(path, len) : strdup(".");
 	CLEAN_FD int fd = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
@@ -151,7 +143,7 @@ static int make_one(struct made *made, const char *path, struct error *err)
 	return 0;
 }
 
-int local_make_root(struct made *made, char *path, struct error *err)
+int local_make_root(struct folders *made, char *path, struct error *err)
 {
 	for (char *at = path + 1;; at++) {
 		char here = *at;

@@ -8,7 +8,7 @@
 
 #include "store/fdcache.h"
 #include "store/kind.h"
-#include "store/made.h"
+#include "store/folders.h"
 
 struct local {
 	struct store base;
@@ -16,11 +16,10 @@ struct local {
 	mode_t file_mode, folder_mode;
 	bool rename_is_whole;
 	struct fdcache cache;
-	pthread_mutex_t lock;  /* guards folders and folder_count */
-	char **folders;        /* those whose own entry in their parent is known to be durable; owned */
-	size_t folder_count;
-	struct made made;       /* folders below root; guarded by lock */
-	struct made made_roots; /* root, and what is above it */
+	pthread_mutex_t lock;  /* guards both lists */
+	struct folders known;  /* below root: those whose own entry in their parent is known to be durable */
+	struct folders made;   /* below root, by this store */
+	struct folders made_roots; /* root, and what is above it */
 };
 
 static inline struct local *local_of(struct store *s)
@@ -39,7 +38,7 @@ int local_make_folder(struct local *l, const char *folder);
 /* The folder is there, and a power cut does not take it away. */
 int local_ensure_folder(struct local *l, const char *folder, struct error *err);
 /* Makes path, which is written to and restored, and what is missing above it; notes what it made. */
-int local_make_root(struct made *made, char *path, struct error *err);
+int local_make_root(struct folders *made, char *path, struct error *err);
 void local_unmake(struct store *s);
 
 #endif

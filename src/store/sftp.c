@@ -255,10 +255,8 @@ static void sftp_close(struct store *st)
 		free(s->slots[i].key);
 		sftp_conn_unref(s->slots[i].conn);
 	}
-	for (size_t i = 0; i < s->folder_count; i++)
-		free(s->folders[i]);
-	free(s->folders);
-	made_done(&s->made);
+	folders_done(&s->known);
+	folders_done(&s->made);
 	sftp_conn_unref(s->conn);
 	sftp_location_done(&s->where);
 	pthread_mutex_destroy(&s->connecting);
@@ -273,7 +271,7 @@ static void sftp_unmake(struct store *st)
 	CLEAN_CONN struct sftp_conn *c = NULL;
 	if (!s->made.count || sftp_link(s, &c, NULL) < 0)
 		return;
-	for (char *path; (path = made_take(&s->made)); free(path)) {
+	for (char *path; (path = folders_take(&s->made)); free(path)) {
 		struct sftp_request r = { 0 };
 		uint32_t code;
 		sftp_ask_path(c, &r, SFTP_RMDIR, path);

@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 
-#include "store/made.h"
+#include "store/folders.h"
 #include "store/kind.h"
 #include "store/sftp_conn.h"
 
@@ -39,9 +39,8 @@ struct sftp {
 	pthread_mutex_t lock;      /* guards all below */
 	pthread_mutex_t connecting; /* one thread at a time connects; taken before lock */
 	struct sftp_conn *conn;
-	char **folders;            /* known to be there; owned */
-	size_t folder_count;
-	struct made made;          /* paths of folders that were made */
+	struct folders known;      /* to be there */
+	struct folders made;       /* paths of those that were made */
 	uint64_t clock, puts;
 	struct sftp_slot slots[SFTP_OPEN_SLOTS];
 };

@@ -15,10 +15,8 @@
 
 static bool folder_known(struct sftp *s, const char *folder)
 {
-	bool known = false;
 	pthread_mutex_lock(&s->lock);
-	for (size_t i = 0; !known && i < s->folder_count; i++)
-		known = strcmp(s->folders[i], folder) == 0;
+	bool known = folders_have(&s->known, folder);
 	pthread_mutex_unlock(&s->lock);
 	return known;
 }
@@ -26,15 +24,9 @@ static bool folder_known(struct sftp *s, const char *folder)
 /* Failing to remember costs round trips later, nothing else. */
 static void remember_folder(struct sftp *s, const char *folder)
 {
-	char *copy = strdup(folder);
 	pthread_mutex_lock(&s->lock);
-	char **grown = copy ? realloc(s->folders, (s->folder_count + 1) * sizeof *grown) : NULL;
-	if (grown) {
-		s->folders = grown;
-		grown[s->folder_count++] = TAKE(copy);
-	}
+	folders_add(&s->known, folder);
 	pthread_mutex_unlock(&s->lock);
-	free(copy);
 }
 
 /* "" for the store itself. */

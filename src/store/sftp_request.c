@@ -350,7 +350,7 @@ static int sync_folder(struct sftp *s, struct sftp_conn *c, const char *folder, 
 void sftp_note_made(struct sftp *s, const char *path)
 {
 	pthread_mutex_lock(&s->lock);
-	made_note(&s->made, path);
+	folders_add(&s->made, path);
 	pthread_mutex_unlock(&s->lock);
 }
 
